@@ -1,0 +1,39 @@
+# The control plane: docker build --target server --tag boxwall-server .
+#
+# Any base with Python 3.11 or newer (its `venv` included) will do: --build-arg BASE=...
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS builder
+WORKDIR /src
+RUN python3 -m venv /build && python3 -m venv --without-pip /opt/boxwall
+COPY requirements-server.lock ./
+# Wheels only, so that no stage needs a compiler. The lock pins the build backend too.
+RUN /build/bin/python -m pip wheel --no-cache-dir --only-binary :all: --wheel-dir /wheels \
+        --require-hashes -r requirements-server.lock \
+    && /build/bin/python -m pip install --no-cache-dir --no-index --find-links /wheels hatchling
+COPY pyproject.toml README.md ./
+COPY clients clients
+COPY server server
+RUN /build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /build/bin/python -m pip --python /opt/boxwall/bin/python install --no-cache-dir \
+        --no-index --find-links /wheels 'boxwall[server]'
+
+FROM ${BASE} AS server
+# Written by hand: not every base has useradd. The id is fixed, so that volumes can be prepared for it.
+RUN echo 'boxwall:x:10001:10001:Boxwall:/var/lib/boxwall:/usr/sbin/nologin' >> /etc/passwd \
+    && echo 'boxwall:x:10001:' >> /etc/group \
+    && mkdir -p /var/lib/boxwall && chown 10001:10001 /var/lib/boxwall && chmod 0700 /var/lib/boxwall
+COPY --from=builder /opt/boxwall /opt/boxwall
+ENV HOME=/var/lib/boxwall PATH=/opt/boxwall/bin:$PATH PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /var/lib/boxwall
+VOLUME /var/lib/boxwall
+EXPOSE 50051 9464
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/opt/boxwall/bin/python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/healthz', timeout=2)"]
+ENTRYPOINT ["boxwall"]
+# A socket in the volume: without TLS and authentication the server binds to nothing that other
+# machines can reach. To serve the network, replace the command and mount the files it names:
+#   server --listen 0.0.0.0:50051 --metrics-listen 0.0.0.0:9464 --store sqlite:/var/lib/boxwall/boxwall.sqlite
+#       --tls-cert /etc/boxwall/server.crt --tls-key /etc/boxwall/server.key --tokens /etc/boxwall/tokens
+CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sqlite:/var/lib/boxwall/boxwall.sqlite"]

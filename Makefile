@@ -1,0 +1,58 @@
+# `make` lists the targets. Everything runs in .venv, which is made on first use and again when
+# pyproject.toml or requirements.lock change.
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/.ready
+UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --group build
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-quick protos protos-baseline fmt lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(READY) ## the control plane on this machine, with the embedded store
+	$(BIN)/boxwall up $(ARGS)
+
+test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## format, lint, types, arrows, contract, generated code
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	tools/contract.sh check
+
+bench: $(READY) ## measure everything, write bench/report.md
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(READY) ## the same code on smaller sizes, under two minutes
+	$(BIN)/python -m bench --quick $(ARGS)
+
+protos: $(READY) ## regenerate clients/boxwall/v1 from protos/
+	tools/contract.sh generate
+
+protos-baseline: $(READY) ## make the protos as they are what `check` compares with (see CONTRIBUTING.md)
+	tools/contract.sh baseline
+
+fmt: $(READY) ## format, and fix what can be fixed
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+lock: $(READY) ## renew the pinned versions; ARGS="--upgrade-package grpcio" or ARGS=--upgrade
+	$(UV_LOCK) --all-extras --output-file requirements.lock $(ARGS)
+	$(UV_LOCK) --extra server --constraint requirements.lock --output-file requirements-server.lock $(ARGS)
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Boxwall needs Python 3.11 or newer; name one: make PYTHON=python3.11 run" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
