@@ -1,0 +1,151 @@
+"""What is allowed in a policy and probably not meant."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache, lru_cache
+from typing import Final
+
+from publicsuffixlist import PublicSuffixList
+
+from boxwall.policy.addresses import ALWAYS_BLOCKED, Network, NetworkTable
+from boxwall.policy.model import Custom, Policy, Unlisted
+from boxwall.policy.names import DomainPattern, Name
+from boxwall.policy.parse import Duplicate, Parsed
+
+_ALWAYS_BLOCKED: Final[NetworkTable[str]] = NetworkTable(ALWAYS_BLOCKED)
+
+
+class WarningCode(Enum):
+    """The kinds of warning."""
+
+    PRIVATE_CIDR_STAYS_BLOCKED = "PRIVATE_CIDR_STAYS_BLOCKED"
+    EMPTY_CUSTOM_DENIES_ALL = "EMPTY_CUSTOM_DENIES_ALL"
+    DENY_LIST_ALLOWS_THE_REST = "DENY_LIST_ALLOWS_THE_REST"
+    FORM_CHANGED = "FORM_CHANGED"
+    NO_NAMES_RESOLVE = "NO_NAMES_RESOLVE"
+    WILDCARD_WITHOUT_APEX = "WILDCARD_WITHOUT_APEX"
+    PUBLIC_SUFFIX_WILDCARD = "PUBLIC_SUFFIX_WILDCARD"
+    SHADOWED_BY_DENY = "SHADOWED_BY_DENY"
+    DUPLICATE_ENTRY = "DUPLICATE_ENTRY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyWarning:
+    """One warning; `field` is a path, `allowed_cidrs[3]`, into the lists as they were given."""
+
+    code: WarningCode
+    field: str
+    message: str
+
+
+def lint(parsed: Parsed, previous: Policy | None = None) -> tuple[PolicyWarning, ...]:
+    """Warn about `parsed`, and about what it changes if it replaces `previous`.
+
+    The first call that meets a wildcard reads the Public Suffix List (a fraction of a second).
+    """
+    policy = parsed.policy
+    if not isinstance(policy, Custom):
+        return ()
+    found = [
+        *_about_the_form(policy, previous),
+        *_about_domains(policy, parsed.duplicates),
+        *_about_cidrs(policy, parsed.duplicates),
+        *map(_about_duplicate, parsed.duplicates),
+    ]
+    return tuple(
+        PolicyWarning(code=code, field=parsed.prefix + path, message=message)
+        for code, path, message in found
+    )
+
+
+_Found = tuple[WarningCode, str, str]
+
+
+def _about_the_form(policy: Custom, previous: Policy | None) -> Iterator[_Found]:
+    allows_nothing = not (policy.allowed_domains or policy.allowed_cidrs)
+    if policy.unlisted is Unlisted.ALLOW:
+        text = "everything in none of the lists is allowed; to deny it, list what to allow instead"
+        yield WarningCode.DENY_LIST_ALLOWS_THE_REST, "unlisted", text
+    elif allows_nothing:
+        text = "no entry allows anything, so this denies everything; mode deny-all says it plainly"
+        yield WarningCode.EMPTY_CUSTOM_DENIES_ALL, "allowed_domains", text
+    elif not policy.allowed_domains:
+        text = "only addresses are allowed, so no name will resolve; list the names that are needed"
+        yield WarningCode.NO_NAMES_RESOLVE, "allowed_domains", text
+    if isinstance(previous, Custom) and previous.unlisted is not policy.unlisted:
+        text = (
+            f"what is in none of the lists was {_FORMS[previous.unlisted]} until now, and will be "
+        )
+        yield WarningCode.FORM_CHANGED, "unlisted", text + _FORMS[policy.unlisted]
+
+
+_FORMS: Final = {Unlisted.DENY: "denied", Unlisted.ALLOW: "allowed"}
+
+
+def _about_domains(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterator[_Found]:
+    for index, pattern in enumerate(policy.allowed_domains):
+        if not pattern.is_wildcard:
+            continue
+        path = _path("allowed_domains", index, duplicates)
+        if _is_public_suffix(pattern.apex):
+            text = f"{pattern} matches the names of many owners: {pattern.apex} is a public suffix"
+            yield WarningCode.PUBLIC_SUFFIX_WILDCARD, path, text
+        if not _covers_apex(policy.allowed_domains, pattern.apex):
+            text = f"{pattern} does not match {pattern.apex} itself; add it if it is needed"
+            yield WarningCode.WILDCARD_WITHOUT_APEX, path, text
+
+
+def _covers_apex(patterns: tuple[DomainPattern, ...], apex: str) -> bool:
+    # One label is never a valid entry: adding it is no advice.
+    return "." not in apex or any(pattern.matches(Name(apex)) for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
+def _is_public_suffix(name: str) -> bool:
+    return _public_suffixes().is_public(name)
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+def _about_cidrs(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterator[_Found]:
+    if not policy.allowed_cidrs:
+        return
+    denied = NetworkTable((network, str(network)) for network in policy.denied_cidrs)
+    for index, network in enumerate(policy.allowed_cidrs):
+        overlaps = [hit for hit in _ALWAYS_BLOCKED.within(network) if hit is not None]
+        if overlaps:
+            path = _path("allowed_cidrs", index, duplicates)
+            text = _stays_blocked(network, overlaps)
+            yield WarningCode.PRIVATE_CIDR_STAYS_BLOCKED, path, text
+        if denied and all(denied.within(network)):
+            path = _path("allowed_cidrs", index, duplicates)
+            text = (
+                f"{network} is altogether in denied_cidrs, and deny beats allow; remove one of them"
+            )
+            yield WarningCode.SHADOWED_BY_DENY, path, text
+
+
+def _stays_blocked(network: Network, overlaps: list[tuple[Network, str]]) -> str:
+    (first, what), rest = overlaps[0], len({overlap for overlap, _ in overlaps}) - 1
+    others = f" and {rest} more ranges" if rest else ""
+    return f"{network} overlaps {first} ({what}){others}; what overlaps stays blocked"
+
+
+def _about_duplicate(duplicate: Duplicate) -> _Found:
+    text = f"{duplicate.text} is in the list already; kept once"
+    return WarningCode.DUPLICATE_ENTRY, f"{duplicate.list_name}[{duplicate.index}]", text
+
+
+def _path(list_name: str, index: int, duplicates: tuple[Duplicate, ...]) -> str:
+    """Where the entry at `index` of the canonical list stood in the list as it was given.
+
+    Given [a, a, b], canonical [a, b]: b is at 1 now and was at 2. Duplicates are in order.
+    """
+    for duplicate in duplicates:
+        if duplicate.list_name == list_name and duplicate.index <= index:
+            index += 1
+    return f"{list_name}[{index}]"

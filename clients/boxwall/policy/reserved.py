@@ -1,0 +1,40 @@
+"""The ranges that no policy opens, as text: what they are, and who says so."""
+
+from typing import Final
+
+RESERVED: Final[tuple[tuple[str, str], ...]] = (
+    ("0.0.0.0/8", "this network, RFC 791"),
+    ("10.0.0.0/8", "private, RFC 1918"),
+    ("100.64.0.0/10", "shared by carriers, RFC 6598"),
+    ("127.0.0.0/8", "loopback, RFC 1122"),
+    ("169.254.0.0/16", "link-local and cloud metadata, RFC 3927"),
+    ("172.16.0.0/12", "private, RFC 1918"),
+    ("192.0.0.0/24", "protocol assignments, RFC 6890"),
+    ("192.0.2.0/24", "documentation, RFC 5737"),
+    ("192.88.99.0/24", "6to4 relay anycast, RFC 7526"),
+    ("192.168.0.0/16", "private, RFC 1918"),
+    ("198.18.0.0/15", "benchmarking, RFC 2544"),
+    ("198.51.100.0/24", "documentation, RFC 5737"),
+    ("203.0.113.0/24", "documentation, RFC 5737"),
+    ("224.0.0.0/4", "multicast, RFC 5771"),
+    ("240.0.0.0/4", "reserved and broadcast, RFC 1112"),
+    ("168.63.129.16/32", "cloud metadata in public space"),
+    ("::/96", "unspecified, loopback and IPv4-compatible, RFC 4291"),
+    ("::ffff:0:0/96", "IPv4-mapped, RFC 4291"),
+    ("64:ff9b::/96", "NAT64, RFC 6052"),
+    ("64:ff9b:1::/48", "local NAT64, RFC 8215"),
+    ("100::/64", "discard, RFC 6666"),
+    ("2001::/23", "protocol assignments and Teredo, RFC 2928"),
+    ("2001:db8::/32", "documentation, RFC 3849"),
+    ("2002::/16", "6to4, RFC 3056"),
+    ("3fff::/20", "documentation, RFC 9637"),
+    ("5f00::/16", "segment routing, RFC 9602"),
+    ("fc00::/7", "unique local, RFC 4193"),
+    ("fe80::/10", "link-local, RFC 4291"),
+    ("fec0::/10", "site-local, RFC 3879"),
+    ("ff00::/8", "multicast, RFC 4291"),
+    # The three that are left of IPv6 without 2000::/3.
+    ("::/3", "not global unicast, RFC 4291"),
+    ("4000::/2", "not global unicast, RFC 4291"),
+    ("8000::/1", "not global unicast, RFC 4291"),
+)
