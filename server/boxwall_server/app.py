@@ -1,0 +1,234 @@
+"""The composition root: the only place that knows which concrete parts make a server."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
+from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2
+from boxwall.wire.policies import policy_to_bytes
+from boxwall_server import upkeep
+from boxwall_server.changes.change import PolicyBytes
+from boxwall_server.changes.log import ChangeLog
+from boxwall_server.clock import Clock, SystemClock
+from boxwall_server.config import Address, BadConfig, ServerConfig, TcpAddress, UnixAddress
+from boxwall_server.enforcement import EnforcementLedger
+from boxwall_server.metrics import Metrics
+from boxwall_server.monitoring import serve_monitoring
+from boxwall_server.service.admission import Admission
+from boxwall_server.service.boxes import Boxes, Defaults
+from boxwall_server.service.hub import Hub
+from boxwall_server.service.interceptors.access import access_layer
+from boxwall_server.service.interceptors.errors import errors_layer
+from boxwall_server.service.node_streams import NodeStreams
+from boxwall_server.service.nodes import Nodes
+from boxwall_server.service.policies import Policies
+from boxwall_server.service.reflection import add_reflection
+from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
+from boxwall_server.service.registry import generic_handler
+from boxwall_server.service.snapshots import Snapshots
+from boxwall_server.service.waits import Waits
+from boxwall_server.service.watches import Watches
+from boxwall_server.store.base import Store
+from boxwall_server.store.records import NodeRecord
+from boxwall_server.store.sqlite import open_sqlite
+
+SERVICES: Final = (
+    box_service_pb2.DESCRIPTOR.services_by_name["BoxService"],
+    enforcement_service_pb2.DESCRIPTOR.services_by_name["EnforcementService"],
+    node_service_pb2.DESCRIPTOR.services_by_name["NodeService"],
+)
+
+_log = structlog.get_logger()
+
+
+class App:
+    """A server's parts, wired to a store. `start` serves; `stop` ends in an order that loses
+    nothing.
+    """
+
+    def __init__(self, store: Store, config: ServerConfig, clock: Clock, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._config = config
+        self._clock = clock
+        self._store = store
+        log = ChangeLog(store.head)
+        self.hub = Hub(log, clock, metrics)
+        store.listen(self.hub.publish)
+        ledger = EnforcementLedger()
+        waits = Waits(ledger, store)
+        board = RefusalBoard(ledger, store, metrics)
+        admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
+        self.node_streams = NodeStreams(
+            store,
+            self.hub,
+            ledger,
+            waits,
+            board,
+            admission,
+            clock,
+            metrics,
+            only_placed=config.only_placed,
+        )
+        defaults = _defaults(config)
+        box_handlers = {
+            **Boxes(store, ledger, waits, clock, defaults).handlers(),
+            **Policies(store, waits, clock, defaults).handlers(),
+            **Snapshots(store, clock).handlers(),
+            **Watches(store, self.hub, ledger, clock, metrics).handlers(),
+            **RefusalWatches(board, store, self.hub, clock).handlers(),
+        }
+        node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
+        layers = (access_layer(metrics, clock), errors_layer)
+        boxes, enforcement, nodes = SERVICES
+        self._handlers = (
+            generic_handler(boxes, box_handlers, layers),
+            generic_handler(enforcement, self.node_streams.handlers(), layers),
+            generic_handler(nodes, node_handlers, layers),
+        )
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_options(config))
+        self.serving = False
+        self.address: Address = config.listen
+
+    async def start(self) -> None:
+        """Listen and serve. Raises BadConfig if the address cannot be had."""
+        self._server.add_generic_rpc_handlers(self._handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        add_reflection(self._server, [service.full_name for service in SERVICES])
+        self.address = _bind(self._server, self._config.listen)
+        await self._server.start()
+        await self._set_health(serving=True)
+        self.serving = True
+
+    async def stop(self) -> None:
+        """Stop serving: health first, then ask streams to go, then wait for calls."""
+        self.serving = False
+        await self._set_health(serving=False)
+        self.hub.go_away()
+        await self._server.stop(self._config.grace)
+        await upkeep.record_nodes(self._store, self.node_records())
+
+    def node_records(self) -> Sequence[NodeRecord]:
+        """Return what is known of the connected nodes, and update their lag."""
+        head = self.hub.log.head.revision
+        records = []
+        for stream in self.node_streams.all_connected():
+            node = stream.node
+            lag = head - stream.applied_revision
+            self.metrics.node_lag.labels(node.tenant, node.id).set(lag)
+            records.append(
+                NodeRecord(
+                    tenant=node.tenant,
+                    id=node.id,
+                    agent_version=stream.agent_version,
+                    last_contact_time=stream.last_contact_time,
+                    applied_revision=stream.applied_revision,
+                )
+            )
+        return records
+
+    async def run_upkeep(self) -> None:
+        """Do what must be done now and then, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.hub.keep_ticking())
+            tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
+            tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
+            tasks.create_task(upkeep.keep_recording(self._store, self.node_records))
+
+    async def _set_health(self, *, serving: bool) -> None:
+        answer = health_pb2.HealthCheckResponse
+        status = answer.SERVING if serving else answer.NOT_SERVING
+        for name in ("", *(service.full_name for service in SERVICES)):
+            await self._health.set(name, status)
+
+
+@asynccontextmanager
+async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIterator[App]:
+    """Run a server for as long as the context lasts.
+
+    Raises BadConfig or StoreUnusable, having left nothing behind, if it cannot start.
+    """
+    clock = clock or SystemClock()
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        store = await open_sqlite(config.database, observe_commit=metrics.commit_seconds.observe)
+        stack.push_async_callback(store.close)
+        app = App(store, config, clock, metrics)
+        if config.metrics_listen is not None:
+            stack.enter_context(
+                serve_monitoring(config.metrics_listen, metrics, lambda: app.serving)
+            )
+        await app.start()
+        stack.push_async_callback(app.stop)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                chores = tasks.create_task(app.run_upkeep())
+                tasks.create_task(asyncio.to_thread(warm_public_suffixes))
+                try:
+                    yield app
+                finally:
+                    chores.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+
+def _defaults(config: ServerConfig) -> Defaults:
+    policy = AllowAll() if config.default_mode is Mode.ALLOW_ALL else DenyAll()
+    return Defaults(
+        policy=PolicyBytes(policy_to_bytes(policy)),
+        mode=config.default_mode,
+        limits=config.limits,
+    )
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.server_max_pending_requests", 10_000),
+        ("grpc.server_max_pending_requests_hard_limit", 20_000),
+    ]
+
+
+def _bind(server: grpc.aio.Server, address: Address) -> Address:
+    """Bind, and return where: with the port that was chosen, if any would do."""
+    try:
+        match address:
+            case TcpAddress():
+                return TcpAddress(address.host, server.add_insecure_port(str(address)))
+            case UnixAddress():
+                _clear_stale_socket(address)
+                server.add_insecure_port(str(address))
+                address.path.chmod(0o600)
+                return address
+    except RuntimeError as exc:
+        raise BadConfig(
+            f"cannot listen on {address}: is another server running? "
+            "Stop it, or choose another address with --listen"
+        ) from exc
+
+
+def _clear_stale_socket(address: UnixAddress) -> None:
+    """Remove a socket that a killed server left behind. Anything else is not ours to remove."""
+    path = address.path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise BadConfig(f"{path} exists and is not a socket; choose another path for --listen")
+    path.unlink()

@@ -1,0 +1,131 @@
+"""What an operator can set, read once into a frozen value.
+
+Flags, then `BOXWALL_…` variables, then the TOML file of `--config`, then the defaults; click does
+the reading (see `main`), this module says what the values must be.
+"""
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from boxwall.policy import Limits, Mode
+
+DEFAULT_LISTEN: Final = "127.0.0.1:50051"
+DEFAULT_METRICS_LISTEN: Final = "127.0.0.1:9464"
+
+
+class BadConfig(ValueError):
+    """A setting cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """Where to listen, or to connect."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read "host:port" or "[v6]:port". Port 0 means any free one."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdecimal():
+            raise BadConfig(f"{text!a} is not HOST:PORT")
+        if int(port) > 65535:
+            raise BadConfig(f"{text!a}: the port must be at most 65535")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it. Names other than localhost count as public."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket in the file system."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Address = TcpAddress | UnixAddress
+
+
+def parse_listen(text: str) -> Address:
+    """Read `--listen`. Raises BadConfig, also for what would be open to anyone."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path:
+            raise BadConfig("unix: needs a path, such as unix:/run/boxwall/server.sock")
+        return UnixAddress(Path(path))
+    address = TcpAddress.parse(text)
+    if not address.is_loopback:
+        raise BadConfig(
+            f"{text} can be reached from other machines, and this server has neither TLS nor "
+            "authentication: anyone could change any policy. Listen on 127.0.0.1 or on unix:PATH, "
+            "and put a proxy that authenticates in front of it"
+        )
+    return address
+
+
+def parse_store(text: str) -> Path:
+    """Read `--store`. Raises BadConfig."""
+    kind, colon, rest = text.partition(":")
+    if kind == "sqlite" and colon and rest:
+        return Path(rest).expanduser()
+    if kind in ("postgresql", "postgres"):
+        raise BadConfig("this version keeps its state in SQLite only; use sqlite:PATH")
+    raise BadConfig(f"{text!a} is not a store; use sqlite:PATH")
+
+
+def default_state_dir() -> Path:
+    """Return where state is kept unless told otherwise."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/boxwall")
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "boxwall"
+
+
+def default_store() -> str:
+    """Return the default of `--store`."""
+    return f"sqlite:{default_state_dir() / 'boxwall.db'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Everything a server needs to know."""
+
+    listen: Address
+    database: Path
+    metrics_listen: TcpAddress | None
+    """None: no metrics are served."""
+    default_mode: Mode = Mode.ALLOW_ALL
+    """Of a box that is made without a policy."""
+    limits: Limits = field(default_factory=Limits)
+    max_request_bytes: int = 256 * 1024
+    stream_rate: float = 500.0
+    """Streams that may begin each second, once the burst is used up."""
+    stream_burst: int = 1_000
+    retain: int = 100_000
+    """Revisions that the change log keeps."""
+    only_placed: bool = False
+    """Whether a node can attach only boxes that are placed on it."""
+    grace: float = 10.0
+    """Seconds that calls in progress get when the server stops."""
+
+    def __post_init__(self) -> None:
+        if self.default_mode is Mode.CUSTOM:
+            raise BadConfig("the default mode is allow-all or deny-all")

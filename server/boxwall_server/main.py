@@ -1,0 +1,257 @@
+"""`boxwall server`, `up` and `backup`: from the command line to a running server."""
+
+import asyncio
+import signal
+import sqlite3
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+import structlog
+
+from boxwall.policy import Limits, Mode
+from boxwall_server.app import App, running
+from boxwall_server.config import (
+    DEFAULT_LISTEN,
+    DEFAULT_METRICS_LISTEN,
+    BadConfig,
+    ServerConfig,
+    TcpAddress,
+    UnixAddress,
+    default_store,
+    parse_listen,
+    parse_store,
+)
+from boxwall_server.logs import LEVELS, configure_logs
+from boxwall_server.store.errors import StoreError
+from boxwall_server.store.sqlite_file import backup_file
+
+USAGE_ERROR: Final = 2
+_CANNOT_START: Final = 1
+
+_log = structlog.get_logger()
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Take the values of a TOML file as defaults, below flags and environment."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise click.BadParameter(f"{path}: {exc}") from exc
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    known = {parameter.name for parameter in context.command.params}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise click.BadParameter(f"{path}: unknown keys: {', '.join(unknown)}")
+    context.default_map = {**(context.default_map or {}), **values}
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_read_config,
+        is_eager=True,
+        expose_value=False,
+        envvar="BOXWALL_CONFIG",
+        help="TOML file with these settings; keys are the names of the flags.",
+    ),
+    click.option(
+        "--listen",
+        default=DEFAULT_LISTEN,
+        show_default=True,
+        envvar="BOXWALL_LISTEN",
+        help="HOST:PORT or unix:PATH.",
+    ),
+    click.option(
+        "--store",
+        default=default_store,
+        show_default="sqlite: in the state directory",
+        envvar="BOXWALL_STORE",
+        help="sqlite:PATH.",
+    ),
+    click.option(
+        "--metrics-listen",
+        default=DEFAULT_METRICS_LISTEN,
+        show_default=True,
+        envvar="BOXWALL_METRICS_LISTEN",
+        help="HOST:PORT for /metrics and /healthz over HTTP, or off.",
+    ),
+    click.option(
+        "--default-mode",
+        type=click.Choice([Mode.ALLOW_ALL.value, Mode.DENY_ALL.value]),
+        default=Mode.ALLOW_ALL.value,
+        show_default=True,
+        envvar="BOXWALL_DEFAULT_MODE",
+        help="Policy of a box that is made without one.",
+    ),
+    click.option(
+        "--only-placed/--any-placement",
+        default=False,
+        show_default=True,
+        envvar="BOXWALL_ONLY_PLACED",
+        help="Whether a node can attach only boxes whose node_id names it.",
+    ),
+    click.option(
+        "--max-entries",
+        type=click.IntRange(1, 100_000),
+        default=1_000,
+        show_default=True,
+        envvar="BOXWALL_MAX_ENTRIES",
+        help="Entries in each list of a policy.",
+    ),
+    click.option(
+        "--max-request-bytes",
+        type=click.IntRange(1024, 4 * 1024 * 1024),
+        default=256 * 1024,
+        show_default=True,
+        envvar="BOXWALL_MAX_REQUEST_BYTES",
+        help="Size of one request.",
+    ),
+    click.option(
+        "--retain",
+        type=click.IntRange(1),
+        default=100_000,
+        show_default=True,
+        envvar="BOXWALL_RETAIN",
+        help="Revisions kept in the change log, for clients that come back.",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(LEVELS),
+        default="info",
+        show_default=True,
+        envvar="BOXWALL_LOG_LEVEL",
+        help="Least severe event that is logged.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice(["auto", "json", "text"]),
+        default="auto",
+        show_default=True,
+        envvar="BOXWALL_LOG_FORMAT",
+        help="auto: text on a terminal, else JSON.",
+    ),
+)
+
+
+def _server_options(command: C) -> C:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_server_options
+def server(**settings: Any) -> None:
+    """Run the control plane until interrupted."""
+    _run(settings, on_start=_say_serving)
+
+
+@click.command()
+@_server_options
+def up(**settings: Any) -> None:
+    """Run everything this machine can: the control plane, with its state in one file.
+
+    This version has no node agent yet: policies are kept and streamed, and a subscriber of your own
+    must enforce them.
+    """
+    _run(settings, on_start=_say_what_to_try)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    default=default_store,
+    show_default="sqlite: in the state directory",
+    envvar="BOXWALL_STORE",
+    help="sqlite:PATH to copy from; a server may be using it.",
+)
+def backup(file: Path, store: str) -> None:
+    """Write a consistent copy of the state to FILE, which must not exist.
+
+    Serve from the copy with --store sqlite:FILE. It begins a new history, so nodes fetch everything
+    anew.
+    """
+    try:
+        backup_file(parse_store(store), file)
+    except BadConfig as exc:
+        _fail(str(exc), USAGE_ERROR)
+    except (StoreError, OSError, sqlite3.Error) as exc:
+        _fail(str(exc), _CANNOT_START)
+    click.echo(f"wrote {file}")
+
+
+def _run(settings: dict[str, Any], *, on_start: Callable[[App], None]) -> None:
+    as_json = settings["log_format"] == "json" or (
+        settings["log_format"] == "auto" and not sys.stderr.isatty()
+    )
+    configure_logs(settings["log_level"], as_json=as_json)
+    try:
+        config = _config_of(settings)
+        asyncio.run(_serve(config, on_start))
+    except BadConfig as exc:
+        _fail(str(exc), USAGE_ERROR)
+    except StoreError as exc:
+        _fail(str(exc), _CANNOT_START)
+
+
+def _config_of(settings: dict[str, Any]) -> ServerConfig:
+    metrics = settings["metrics_listen"]
+    return ServerConfig(
+        listen=parse_listen(settings["listen"]),
+        database=parse_store(settings["store"]),
+        metrics_listen=None if metrics == "off" else TcpAddress.parse(metrics),
+        default_mode=Mode(settings["default_mode"]),
+        limits=Limits(entries_per_list=settings["max_entries"]),
+        max_request_bytes=settings["max_request_bytes"],
+        retain=settings["retain"],
+        only_placed=settings["only_placed"],
+    )
+
+
+async def _serve(config: ServerConfig, on_start: Callable[[App], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then stop in good order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as app:
+        _log.info("serving", address=str(app.address), store=str(config.database))
+        on_start(app)
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+def _say_serving(app: App) -> None:
+    click.echo(f"boxwall serves on {app.address}")
+
+
+def _say_what_to_try(app: App) -> None:
+    if isinstance(app.address, UnixAddress) or str(app.address) != DEFAULT_LISTEN:
+        where = f" --server {app.address}"
+    else:
+        where = ""
+    click.echo(
+        f"""boxwall serves on {app.address} (control plane only: this version has no node agent)
+
+Try, in another terminal:
+  boxwall box create --id demo --mode custom --allow-domain api.github.com{where}
+  boxwall policy check demo api.github.com:443 example.com:443{where}
+  boxwall policy set demo --mode deny-all{where}
+
+Stop with Ctrl-C."""
+    )
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"boxwall: {message}", err=True)
+    sys.exit(status)

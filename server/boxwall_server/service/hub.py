@@ -1,0 +1,125 @@
+"""From a commit to the streams that it concerns.
+
+The store calls `publish` on the event loop, in order. An entry is encoded once, and only if a node
+hosts its box; observers share whole frames.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from boxwall.wire.frames import entry_to_bytes
+from boxwall_server.changes.change import Entry, entry_of
+from boxwall_server.changes.feed import Item
+from boxwall_server.changes.log import ChangeLog
+from boxwall_server.changes.routing import Routes
+from boxwall_server.clock import Clock
+from boxwall_server.metrics import Metrics
+from boxwall_server.service.stream import Stream
+from boxwall_server.service.subscriber import Subscriber
+from boxwall_server.store.records import Commit
+
+TICK: Final = 1.0
+"""Seconds between looks at the streams."""
+
+GO_AWAY_SPREAD: Final = 5.0
+"""Seconds over which streams are asked to come back."""
+
+_SHARED_FRAMES: Final = 64
+
+
+class Hub:
+    """Every open stream. One for each server."""
+
+    def __init__(self, log: ChangeLog, clock: Clock, metrics: Metrics) -> None:
+        self.log = log
+        self.routes: Routes[Subscriber] = Routes()
+        self._observers: Routes[Stream] = Routes()
+        self._clock = clock
+        self._metrics = metrics
+        self._streams: set[Stream] = set()
+        self._shared: dict[object, list[bytes] | None] = {}
+        self.stopping = False
+
+    def publish(self, commit: Commit) -> None:
+        """Take in a commit and wake whom it concerns. The listener of the store."""
+        self.log.append(commit.epoch, commit.changes)
+        self._metrics.revision.set(self.log.head.revision)
+        tenants = set()
+        for change in commit.changes:
+            tenants.add(change.box.tenant)
+            if change.concerns_nodes:
+                hosts = self.routes.hosts(change.box.tenant, change.box.id)
+                if hosts:
+                    item = item_of(entry_of(change))
+                    for subscriber in hosts:
+                        subscriber.changed(item)
+        for tenant in tenants:
+            for stream in self._observers.observers(tenant):
+                stream.wake()
+
+    def opened(self, stream: Stream) -> None:
+        """Look after a stream until `closed`."""
+        self._streams.add(stream)
+
+    def closed(self, stream: Stream) -> None:
+        """Look after a stream no more."""
+        self._streams.discard(stream)
+
+    def observe(self, stream: Stream) -> None:
+        """Wake the stream at every commit of its tenant."""
+        self._observers.observe(stream, stream.call.tenant)
+
+    def unobserve(self, stream: Stream) -> None:
+        """Wake it no more."""
+        self._observers.unobserve(stream, stream.call.tenant)
+
+    def shared_frames(
+        self, key: object, make: Callable[[], list[bytes] | None]
+    ) -> list[bytes] | None:
+        """Return frames that many observers send, made once."""
+        if key not in self._shared:
+            self._shared[key] = make()
+            if len(self._shared) > _SHARED_FRAMES:
+                del self._shared[next(iter(self._shared))]
+        return self._shared[key]
+
+    def go_away(self) -> None:
+        """Ask every stream to come back a little later, each at another time, and to end."""
+        self.stopping = True
+        for stream in self._streams:
+            # Only spreads load: nobody gains by guessing it.
+            stream.go_away_after = random.uniform(0, GO_AWAY_SPREAD)  # noqa: S311
+            stream.wake()
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
+    def tick(self) -> None:
+        """Do for every stream what time demands."""
+        now = self._clock.steady()
+        for stream in tuple(self._streams):
+            stream.check(now)
+
+    async def keep_ticking(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.tick()
+
+
+def item_of(entry: Entry) -> Item:
+    """Return an entry ready to be sent to any number of nodes."""
+    return Item(
+        box_id=entry.box_id,
+        revision=entry.revision,
+        payload=entry_to_bytes(entry.box_id, entry.uid, entry.revision, policy=entry.policy),
+    )
+
+
+def items_of(entries: Iterable[Entry]) -> list[Item]:
+    """Return entries ready to be sent."""
+    return [item_of(entry) for entry in entries]

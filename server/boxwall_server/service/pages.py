@@ -1,0 +1,49 @@
+"""Page tokens: where the next page begins, good for the same query only."""
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Final
+
+from boxwall.wire.errors import ApiError, ErrorReason
+
+_DIGEST: Final = 12
+
+
+def page_token(query: tuple[object, ...], position: str) -> str:
+    """Return the token for the page after `position` of a query.
+
+    `query` is all that decides which rows there are, the tenant included; its repr must tell two
+    queries apart.
+    """
+    packed = _digest(query) + json.dumps(position).encode()
+    return base64.urlsafe_b64encode(packed).decode("ascii").rstrip("=")
+
+
+def position_of(token: str, query: tuple[object, ...]) -> str:
+    """Return where the page begins: "" for the first.
+
+    Raises ApiError(INVALID_PAGE_TOKEN) for a token that was made up or belongs to another query.
+    """
+    if not token:
+        return ""
+    try:
+        packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        position = json.loads(packed[_DIGEST:])
+    except (ValueError, binascii.Error) as exc:
+        raise _bad_token() from exc
+    if packed[:_DIGEST] != _digest(query) or not isinstance(position, str):
+        raise _bad_token()
+    return position
+
+
+def _digest(query: tuple[object, ...]) -> bytes:
+    return hashlib.blake2b(repr(query).encode(), digest_size=_DIGEST).digest()
+
+
+def _bad_token() -> ApiError:
+    return ApiError(
+        ErrorReason.INVALID_PAGE_TOKEN,
+        "page_token is not of this query; repeat the filter of the page before, or leave it empty",
+    )

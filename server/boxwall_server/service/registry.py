@@ -1,0 +1,90 @@
+"""From a service's descriptor and its handlers to what gRPC serves.
+
+The layers around handlers are put together once, at start. (gRPC's own interceptors are asked again
+for every call, which costs more than most handlers do.)
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc.aio import ServicerContext
+
+from boxwall_server.service.call import ANYONE, Call
+
+Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
+"""`async def (request, call) -> response`. A stream takes an iterator as request if the client
+streams, and writes to `call.context` and returns nothing if the server does. `Any`: each handler
+has types of its own, which the descriptor and the tests check, and `Callable` cannot say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """What a layer may want to know of the method it wraps."""
+
+    service: str
+    method: str
+    server_streams: bool
+
+    @property
+    def path(self) -> str:
+        """As in HTTP/2: /boxwall.v1.BoxService/GetBox."""
+        return f"/{self.service}/{self.method}"
+
+
+Layer: TypeAlias = Callable[[Rpc, Handler], Handler]
+
+
+def generic_handler(
+    service: ServiceDescriptor, handlers: Mapping[str, Handler], layers: Sequence[Layer]
+) -> grpc.GenericRpcHandler:
+    """Return what `grpc.aio.Server.add_generic_rpc_handlers` takes.
+
+    `handlers` are by method name in snake case; the first layer is the outermost. Raises ValueError
+    when a method has no handler, or a handler no method.
+    """
+    by_name = {snake_case(method.name): method for method in service.methods}
+    if by_name.keys() != handlers.keys():
+        odd = sorted(by_name.keys() ^ handlers.keys())
+        raise ValueError(f"{service.full_name}: handlers and methods differ in {odd}")
+    return grpc.method_handlers_generic_handler(
+        service.full_name,
+        {
+            method.name: _rpc_handler(service, method, handlers[name], layers)
+            for name, method in by_name.items()
+        },
+    )
+
+
+def snake_case(name: str) -> str:
+    """Return "GetBox" as "get_box"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _rpc_handler(
+    service: ServiceDescriptor, method: MethodDescriptor, handler: Handler, layers: Sequence[Layer]
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    rpc = Rpc(service.full_name, method.name, method.server_streaming)
+    for layer in reversed(layers):
+        handler = layer(rpc, handler)
+
+    async def serve(request: Any, context: "ServicerContext[Any, Any]") -> Any:
+        return await handler(request, Call(ANYONE, context))
+
+    deserialize = GetMessageClass(method.input_type).FromString
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(serve, deserialize, ready_bytes)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(serve, deserialize, ready_bytes)
+    serialize = GetMessageClass(method.output_type).SerializeToString
+    return grpc.unary_unary_rpc_method_handler(serve, deserialize, serialize)
+
+
+def ready_bytes(message: Message | bytes) -> bytes:
+    """Return bytes as they are, so that streams can send what was encoded before."""
+    return message if isinstance(message, bytes) else message.SerializeToString()

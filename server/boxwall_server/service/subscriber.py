@@ -1,0 +1,154 @@
+"""A node's stream: its feed, its place in the ledger, and what it says."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from boxwall.v1 import stream_pb2
+from boxwall.wire.errors import ApiError, ErrorReason
+from boxwall.wire.frames import (
+    MAX_FRAME_BYTES,
+    bookmark_frame,
+    changes_frame,
+    reset_frame,
+)
+from boxwall_server.changes.change import Timestamp
+from boxwall_server.changes.feed import Frame, FrameKind, Item, NeverSent, NodeFeed
+from boxwall_server.changes.revision import (
+    BadCursor,
+    Cursor,
+    Revision,
+    cursor_from_token,
+    cursor_to_token,
+)
+from boxwall_server.clock import Clock
+from boxwall_server.enforcement import EnforcementLedger, NodeKey
+from boxwall_server.service.call import Call
+from boxwall_server.service.stream import Stream
+from boxwall_server.service.waits import Waits
+
+ACKNOWLEDGE_TIMEOUT: Final = 60.0
+"""Seconds that a node may take to acknowledge a frame."""
+
+MAX_FAILURE_TEXT: Final = 500
+
+
+class Subscriber(Stream):
+    """The stream of a node that hosts boxes."""
+
+    def __init__(
+        self,
+        call: Call,
+        clock: Clock,
+        node: NodeKey,
+        agent_version: str,
+        ledger: EnforcementLedger,
+        waits: Waits,
+        observe_acknowledgement: Callable[[float], None],
+    ) -> None:
+        super().__init__(call, clock)
+        self.node = node
+        self.agent_version = agent_version
+        self.connect_time: Timestamp = clock.now()
+        self.last_contact_time: Timestamp = self.connect_time
+        self.applied_revision = Revision(0)
+        self.feed = NodeFeed(max_frame_bytes=MAX_FRAME_BYTES)
+        self.acknowledges = True
+        """False once the node has closed its side: it observes, and what it enforces is unknown."""
+        self.fenced = False
+        self._ledger = ledger
+        self._waits = waits
+        self._observe_acknowledgement = observe_acknowledgement
+
+    def changed(self, item: Item) -> None:
+        """Take in a change of a box that the node hosts."""
+        self.feed.change(item)
+        self.wake()
+
+    def heard(self) -> None:
+        """Note that the node lives."""
+        self.last_contact_time = self._clock.now()
+
+    def next_frame(self, head: Cursor) -> bytes | None:
+        """Return what to send now. None: nothing."""
+        now = self._clock.steady()
+        if not self.feed.has_items and not self.bookmark_due(now):
+            return None
+        frame = self.feed.take(head, now)
+        if frame is not None and not self.acknowledges:
+            self.feed.forget_acknowledgements()
+        return None if frame is None else _encoded(frame, self.node.tenant)
+
+    def acknowledged(self, message: stream_pb2.Ack) -> None:
+        """Take in an acknowledgement. Raises ApiError for what was never sent."""
+        sent_at = self.feed.unacknowledged_since
+        cursor, applied = self._applied_by(message.cursor)
+        if sent_at is not None and applied:
+            self._observe_acknowledgement(self._clock.steady() - sent_at)
+        now = self._clock.now()
+        failed = {(r.box_id, r.policy_revision) for r in message.results if r.failure}
+        for box_id, revision in applied:
+            if (box_id, revision) not in failed:
+                self._ledger.applied(self.node, box_id, revision, now)
+        self._take_results(message.results)
+        self.applied_revision = max(self.applied_revision, cursor.revision)
+        touched = {box_id for box_id, _ in applied} | {r.box_id for r in message.results}
+        self._waits.notify(self.node.tenant, touched)
+
+    def half_closed(self) -> None:
+        """The node has closed its side: what it enforces from now on, nobody knows."""
+        self.acknowledges = False
+        self.feed.forget_acknowledgements()
+        self.lose_contact()
+
+    def lose_contact(self) -> None:
+        """Let the ledger know that the node is out of contact."""
+        self._waits.notify(self.node.tenant, self._ledger.disconnect(self.node))
+
+    def check(self, now: float) -> None:
+        """Do what time demands; see Stream.check."""
+        super().check(now)
+        since = self.feed.unacknowledged_since
+        if since is not None and now - since > ACKNOWLEDGE_TIMEOUT:
+            self.end(
+                ApiError(
+                    ErrorReason.STREAM_TOO_SLOW,
+                    f"a message was not acknowledged within {ACKNOWLEDGE_TIMEOUT:.0f} s; "
+                    "connect again and continue from the cursor you have applied",
+                )
+            )
+
+    def _applied_by(self, token: str) -> tuple[Cursor, Sequence[tuple[str, Revision]]]:
+        try:
+            cursor = cursor_from_token(token, self.node.tenant)
+            return cursor, self.feed.acknowledge(cursor)
+        except (BadCursor, NeverSent) as exc:
+            raise ApiError(
+                ErrorReason.STREAM_MISUSED,
+                f"an acknowledgement must carry a cursor received on this stream: {exc}",
+            ) from exc
+
+    def _take_results(self, results: Sequence[stream_pb2.AckResult]) -> None:
+        for result in results:
+            revision = Revision(result.policy_revision)
+            if result.failure:
+                text = result.failure[:MAX_FAILURE_TEXT]
+                self._ledger.failed(self.node, result.box_id, revision, text)
+            self._ledger.counted(
+                self.node,
+                result.box_id,
+                revision,
+                kept=result.connections_kept,
+                cut=result.connections_cut,
+            )
+
+
+def _encoded(frame: Frame, tenant: str) -> bytes:
+    token = "" if frame.cursor is None else cursor_to_token(frame.cursor, tenant)
+    payloads = (item.payload for item in frame.items)
+    match frame.kind:
+        case FrameKind.RESET:
+            return reset_frame(token, payloads, last=frame.last)
+        case FrameKind.CHANGES:
+            return changes_frame(token, payloads)
+        case FrameKind.BOOKMARK:
+            return bookmark_frame(token)

@@ -1,0 +1,1 @@
+"""Where boxes are kept, durably, and in which order writes happened. Begin with `base`."""

@@ -1,0 +1,343 @@
+"""The SQLite store: one file, no set-up, durable.
+
+Writes: the statements of a batch run on the event loop, the commit, which is what waits for the
+disk, in a thread. (With the statements in that thread too, each of them waits for the interpreter
+lock of a busy loop; measured, see docs/adr/0006.) While a batch commits, what comes in gathers for
+the next.
+
+Reads: in a small pool of threads, each with a connection of its own.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+import structlog
+
+from boxwall_server.changes.change import BoxRecord, Timestamp
+from boxwall_server.changes.revision import Cursor, Revision
+from boxwall_server.store import sqlite_reads as reads
+from boxwall_server.store.base import Listener
+from boxwall_server.store.batch import Plan, commit_ids, keys_of, plan_batch
+from boxwall_server.store.errors import DiskFull, Rejected, StoreUnavailable
+from boxwall_server.store.mutations import Mutation, Outcome
+from boxwall_server.store.records import (
+    BoxFilter,
+    ChangesAt,
+    Commit,
+    EntriesAt,
+    HistoryRecord,
+    HostedRecord,
+    NodeRecord,
+    SnapshotRecord,
+)
+from boxwall_server.store.sqlite_file import backup_file, connect, lock_file, open_file
+from boxwall_server.store.sqlite_rows import forget_old, load, save
+
+MAX_BATCH: Final = 256
+READERS: Final = 2
+MAX_SCANS: Final = 8
+PAGE: Final = 500
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+
+
+async def open_sqlite(
+    path: Path, *, observe_commit: Callable[[float], None] = lambda seconds: None
+) -> "SqliteStore":
+    """Open a store, made or migrated as needed; `observe_commit` is told how long writes take.
+
+    Raises StoreUnusable for a file that cannot be served; its text says what to do.
+    """
+    lock = await asyncio.to_thread(lock_file, path)
+    try:
+        connection = await asyncio.to_thread(open_file, path)
+        return SqliteStore(path, connection, lock, observe_commit)
+    except BaseException:
+        lock.close()
+        raise
+
+
+class SqliteStore:
+    """Keeps the contract of `store.base`."""
+
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: IO[bytes],
+        observe_commit: Callable[[float], None],
+    ) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = lock
+        self._observe_commit = observe_commit
+        self._head = reads.head(connection)
+        self._commit_ids = commit_ids()
+        self._listener: Listener | None = None
+        self._waiting: list[tuple[Mutation, asyncio.Future[Outcome], float]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
+        self._committer = ThreadPoolExecutor(1, "store-commit")
+        self._readers = ThreadPoolExecutor(READERS, "store-read")
+        self._of_thread = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._scans = asyncio.Semaphore(MAX_SCANS)
+        self._writer = asyncio.Lock()
+        """Held by whoever uses the writing connection."""
+
+    @property
+    def head(self) -> Cursor:
+        """The cursor of the last commit that the listener was told of."""
+        return self._head
+
+    def listen(self, listener: Listener) -> None:
+        """Set who is told of commits."""
+        self._listener = listener
+
+    async def close(self) -> None:
+        """Finish what was accepted and release the file."""
+        self._closed = True
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._committer.shutdown)
+        for connection in (*self._connections, self._connection):
+            connection.close()
+        self._lock.close()
+
+    # Writes.
+
+    async def apply(self, mutation: Mutation) -> Outcome:
+        """Make a mutation durable, together with all that wait."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((mutation, answer, time.monotonic()))
+        if self._writing is None:
+            # Kept in self._writing, awaited by close(): it must outlive the caller, who may be
+            # cancelled while others wait for the same commit.
+            self._writing = loop.create_task(self._write_all())
+        # Shielded: a caller that is cancelled leaves its mutation in the batch, which is lawful
+        # (the outcome is unknown to it), and must not cancel the future that the batch resolves.
+        return await asyncio.shield(answer)
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._write(batch)
+        finally:
+            self._writing = None
+
+    async def _write(
+        self, batch: Sequence[tuple[Mutation, "asyncio.Future[Outcome]", float]]
+    ) -> None:
+        """Do a batch, tell the listener, and answer the callers; all fail if the commit does."""
+        try:
+            async with self._writer:
+                plan = await self._commit([mutation for mutation, _, _ in batch])
+        except Exception as exc:  # noqa: BLE001  # whatever it is, every caller must hear of it
+            _log.error("commit_failed", error=str(exc), writes=len(batch))
+            for _, answer, _ in batch:
+                _fail(answer, _translated(exc) if isinstance(exc, sqlite3.Error) else exc)
+            return
+        self._publish(plan)
+        now = time.monotonic()
+        for (_, future, since), result in zip(batch, plan.answers, strict=True):
+            self._observe_commit(now - since)
+            if isinstance(result, Rejected):
+                _fail(future, result)
+            elif not future.done():
+                future.set_result(result)
+
+    async def _commit(self, mutations: list[Mutation]) -> Plan:
+        """Return the plan, durable. Raises sqlite3.Error with nothing changed."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = load(connection, keys_of(mutations))
+            plan = plan_batch(mutations, rows, self._head.revision, self._commit_ids)
+            if plan.writes:
+                save(connection, plan.writes)
+                await asyncio.get_running_loop().run_in_executor(self._committer, self._sync)
+        finally:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+        return plan
+
+    def _sync(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def _publish(self, plan: Plan) -> None:
+        changes = tuple(plan.writes.changes)
+        if not changes:
+            return
+        self._head = changes[-1].cursor(self._head.epoch)
+        if self._listener is None:
+            return
+        try:
+            self._listener(Commit(epoch=self._head.epoch, changes=changes))
+        except Exception:  # noqa: BLE001  # whatever it is, see below
+            # Durable, but not in the feed: going on would lose a change for every watcher.
+            _log.critical("listener_failed", exc_info=True)
+            self._closed = True
+
+    # Reads.
+
+    async def box(self, tenant: str, box_id: str, at_least: Revision = Revision(0)) -> HostedRecord:
+        """Return one box."""
+        return await self._read(reads.box, tenant, box_id, at_least)
+
+    async def boxes(
+        self,
+        tenant: str,
+        where: BoxFilter,
+        *,
+        after: str,
+        limit: int,
+        at_least: Revision = Revision(0),
+    ) -> Sequence[HostedRecord]:
+        """Return a page of boxes."""
+        return await self._read(reads.boxes, tenant, where, after, limit, at_least)
+
+    async def history(
+        self, tenant: str, box_id: str, *, before: Revision, limit: int
+    ) -> Sequence[HistoryRecord]:
+        """Return a page of a living box's policies."""
+        return await self._read(reads.history, tenant, box_id, before, limit)
+
+    async def snapshot(self, tenant: str, snapshot_id: str) -> SnapshotRecord:
+        """Return one snapshot."""
+        return await self._read(reads.snapshot, tenant, snapshot_id)
+
+    async def snapshots(
+        self, tenant: str, *, box_id: str, after: str, limit: int
+    ) -> Sequence[SnapshotRecord]:
+        """Return a page of snapshots."""
+        return await self._read(reads.snapshots, tenant, box_id, after, limit)
+
+    async def node(self, tenant: str, node_id: str) -> NodeRecord:
+        """Return one node."""
+        return await self._read(reads.node, tenant, node_id)
+
+    async def nodes(self, tenant: str, *, after: str, limit: int) -> Sequence[NodeRecord]:
+        """Return a page of nodes."""
+        return await self._read(reads.nodes, tenant, after, limit)
+
+    async def attached(self, tenant: str, node_id: str) -> Sequence[str]:
+        """Return the boxes attached to a node."""
+        return await self._read(reads.attached, tenant, node_id)
+
+    async def verify(self, cursor: Cursor) -> bool:
+        """Return whether a stream can continue from `cursor`."""
+        return await self._read(reads.verify, cursor)
+
+    async def entries(self, tenant: str, box_ids: Sequence[str]) -> EntriesAt:
+        """Return what nodes have to do for boxes."""
+        return await self._read(reads.entries, tenant, box_ids)
+
+    async def since(
+        self, tenant: str, cursor: Cursor, *, limit: int, for_nodes: bool = False
+    ) -> ChangesAt | None:
+        """Return the newest change of each box after `cursor`."""
+        return await self._read(reads.since, tenant, cursor, limit, for_nodes)
+
+    @asynccontextmanager
+    async def scan(self, tenant: str) -> AsyncIterator["_Scan"]:
+        """Open a reading of all boxes at one cursor, on a connection of its own."""
+        async with self._scans:
+            scan = await asyncio.to_thread(_Scan, self._path, tenant)
+            try:
+                yield scan
+            finally:
+                await asyncio.to_thread(scan.close)
+
+    async def next_expiry(self) -> Timestamp | None:
+        """Return when the next box expires."""
+        return await self._read(reads.next_expiry)
+
+    async def expired(self, now: Timestamp, *, limit: int) -> Sequence[BoxRecord]:
+        """Return boxes whose time is up."""
+        return await self._read(reads.expired, now, limit)
+
+    async def compact(self, *, now: Timestamp, retain: int) -> Revision:
+        """Drop old changes, request ids, and the policies of boxes that are long gone."""
+        floor = Revision(max(0, self._head.revision - retain))
+        loop = asyncio.get_running_loop()
+        async with self._writer:
+            try:
+                await loop.run_in_executor(
+                    self._committer, forget_old, self._connection, floor, now
+                )
+            except sqlite3.Error as exc:
+                raise _translated(exc) from exc
+        return Revision(floor + 1 if floor else 0)
+
+    async def backup(self, path: Path) -> None:
+        """Write a consistent copy, of another epoch."""
+        await asyncio.to_thread(backup_file, self._path, path)
+
+    async def _read(self, read: Callable[..., T], *arguments: object) -> T:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._readers, self._read_here, read, arguments)
+        except sqlite3.Error as exc:
+            raise _translated(exc) from exc
+
+    def _read_here(self, read: Callable[..., T], arguments: tuple[object, ...]) -> T:
+        """Run a read in a reader thread, all of it as of one commit."""
+        connection: sqlite3.Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            connection = self._of_thread.connection = connect(self._path, read_only=True)
+            self._connections.append(connection)
+        return reads.at_one_revision(connection, read, *arguments)
+
+
+class _Scan:
+    """A read transaction that is open for as long as the pages are read."""
+
+    def __init__(self, path: Path, tenant: str) -> None:
+        self._tenant = tenant
+        self._connection = connect(path, read_only=True)
+        self._connection.execute("BEGIN")
+        self.cursor = reads.head(self._connection)
+
+    async def pages(self) -> AsyncIterator[Sequence[BoxRecord]]:
+        """Yield the boxes."""
+        after = ""
+        while True:
+            page = await asyncio.to_thread(
+                reads.page_of_boxes, self._connection, self._tenant, after, PAGE
+            )
+            yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1].id
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _fail(answer: "asyncio.Future[Outcome]", error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # retrieved: the caller may be gone
+
+
+def _translated(exc: sqlite3.Error) -> StoreUnavailable:
+    if getattr(exc, "sqlite_errorname", "") == "SQLITE_FULL":
+        return DiskFull(str(exc))
+    return StoreUnavailable(str(exc))
