@@ -4,14 +4,12 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
-from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2
 from boxwall.wire.policies import policy_to_bytes
 from boxwall_server import upkeep
 from boxwall_server.changes.change import PolicyBytes
@@ -31,19 +29,13 @@ from boxwall_server.service.nodes import Nodes
 from boxwall_server.service.policies import Policies
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
-from boxwall_server.service.registry import generic_handler
+from boxwall_server.service.registry import SERVICES, generic_handler
 from boxwall_server.service.snapshots import Snapshots
 from boxwall_server.service.waits import Waits
 from boxwall_server.service.watches import Watches
 from boxwall_server.store.base import Store
 from boxwall_server.store.records import NodeRecord
 from boxwall_server.store.sqlite import open_sqlite
-
-SERVICES: Final = (
-    box_service_pb2.DESCRIPTOR.services_by_name["BoxService"],
-    enforcement_service_pb2.DESCRIPTOR.services_by_name["EnforcementService"],
-    node_service_pb2.DESCRIPTOR.services_by_name["NodeService"],
-)
 
 _log = structlog.get_logger()
 
@@ -123,15 +115,7 @@ class App:
             node = stream.node
             lag = head - stream.applied_revision
             self.metrics.node_lag.labels(node.tenant, node.id).set(lag)
-            records.append(
-                NodeRecord(
-                    tenant=node.tenant,
-                    id=node.id,
-                    agent_version=stream.agent_version,
-                    last_contact_time=stream.last_contact_time,
-                    applied_revision=stream.applied_revision,
-                )
-            )
+            records.append(stream.record())
         return records
 
     async def run_upkeep(self) -> None:

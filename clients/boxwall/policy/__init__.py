@@ -14,7 +14,7 @@ from boxwall.policy.errors import (
     Violation,
     shown,
 )
-from boxwall.policy.lint import PolicyWarning, WarningCode, lint
+from boxwall.policy.lint import PolicyWarning, WarningCode, lint, warm_public_suffixes
 from boxwall.policy.model import (
     AllowAll,
     Custom,
@@ -88,4 +88,5 @@ __all__ = [
     "policy_from_document",
     "policy_to_document",
     "shown",
+    "warm_public_suffixes",
 ]

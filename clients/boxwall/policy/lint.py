@@ -10,7 +10,6 @@ from publicsuffixlist import PublicSuffixList
 
 from boxwall.policy.addresses import ALWAYS_BLOCKED, Network, NetworkTable
 from boxwall.policy.model import Custom, Policy, Unlisted
-from boxwall.policy.names import DomainPattern, Name
 from boxwall.policy.parse import Duplicate, Parsed
 
 _ALWAYS_BLOCKED: Final[NetworkTable[str]] = NetworkTable(ALWAYS_BLOCKED)
@@ -84,6 +83,7 @@ _FORMS: Final = {Unlisted.DENY: "denied", Unlisted.ALLOW: "allowed"}
 
 
 def _about_domains(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterator[_Found]:
+    listed = frozenset(pattern.text for pattern in policy.allowed_domains)
     for index, pattern in enumerate(policy.allowed_domains):
         if not pattern.is_wildcard:
             continue
@@ -91,14 +91,23 @@ def _about_domains(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterato
         if _is_public_suffix(pattern.apex):
             text = f"{pattern} matches the names of many owners: {pattern.apex} is a public suffix"
             yield WarningCode.PUBLIC_SUFFIX_WILDCARD, path, text
-        if not _covers_apex(policy.allowed_domains, pattern.apex):
+        if not _covers_apex(listed, pattern.apex):
             text = f"{pattern} does not match {pattern.apex} itself; add it if it is needed"
             yield WarningCode.WILDCARD_WITHOUT_APEX, path, text
 
 
-def _covers_apex(patterns: tuple[DomainPattern, ...], apex: str) -> bool:
+def _covers_apex(listed: frozenset[str], apex: str) -> bool:
+    """Whether the entries match `apex`: itself, or a wildcard on one of the names above it."""
     # One label is never a valid entry: adding it is no advice.
-    return "." not in apex or any(pattern.matches(Name(apex)) for pattern in patterns)
+    if "." not in apex or apex in listed:
+        return True
+    above = apex.split(".")[1:]
+    return any("*." + ".".join(above[start:]) in listed for start in range(len(above)))
+
+
+def warm_public_suffixes() -> None:
+    """Read the Public Suffix List now, so that the first wildcard does not wait for it."""
+    _public_suffixes()
 
 
 @lru_cache(maxsize=4096)

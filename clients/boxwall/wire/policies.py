@@ -56,10 +56,9 @@ def policy_from_proto(
     message: policy_pb2.NetworkPolicy, limits: Limits = DEFAULT_LIMITS, *, prefix: str = ""
 ) -> Parsed:
     """Return the policy, or raise InvalidPolicy with every violation; paths begin with `prefix`."""
-    unknown = _unknown_fields(message, prefix)
-    if unknown:
-        raise InvalidPolicy(tuple(unknown))
-    match message.WhichOneof("mode"):
+    mode = message.WhichOneof("mode")
+    _refuse_unknown_fields(message, mode, prefix)
+    match mode:
         case "allow_all":
             return build_policy(PolicyFields(mode=Mode.ALLOW_ALL), limits)
         case "deny_all":
@@ -106,6 +105,18 @@ def policy_from_bytes(data: bytes) -> Policy:
     """
     unlimited = Limits(entries_per_list=len(data) + 1)
     return policy_from_proto(policy_pb2.NetworkPolicy.FromString(data), unlimited).policy
+
+
+def outline_from_bytes(data: bytes) -> Policy:
+    """Return a stored policy without its entries: as much as `lint` asks of what is replaced."""
+    message = policy_pb2.NetworkPolicy.FromString(data)
+    match message.WhichOneof("mode"):
+        case "allow_all":
+            return AllowAll()
+        case "custom":
+            return Custom(unlisted=_UNLISTED[message.custom.unlisted] or Unlisted.DENY)
+        case _:
+            return DenyAll()
 
 
 def mode_from_proto(mode: policy_pb2.Mode) -> Mode | None:
@@ -209,19 +220,23 @@ def _custom_fields(custom: policy_pb2.CustomPolicy, path: str) -> PolicyFields:
     )
 
 
-def _unknown_fields(message: Message, path: str) -> list[Violation]:
-    """Return a violation for every field, at any depth, that this version does not know."""
+def _refuse_unknown_fields(
+    message: policy_pb2.NetworkPolicy, mode: str | None, prefix: str
+) -> None:
+    """Raise InvalidPolicy if the policy, or its mode, has fields that this version does not know."""
+    levels: list[tuple[Message, str]] = [(message, prefix)]
+    if mode is not None:
+        levels.append((getattr(message, mode), _joined(prefix, mode)))
     found = [
         Violation(
             field=_joined(path, f"#{unknown.field_number}"),
             message="this server does not know the field; it may be too old for the client",
         )
-        for unknown in UnknownFieldSet(message)  # type: ignore[attr-defined]  # a sequence
+        for level, path in levels
+        for unknown in UnknownFieldSet(level)  # type: ignore[attr-defined]  # a sequence
     ]
-    for descriptor, value in message.ListFields():
-        if isinstance(value, Message):
-            found += _unknown_fields(value, _joined(path, descriptor.name))
-    return found
+    if found:
+        raise InvalidPolicy(found)
 
 
 def _protocol(number: int) -> Protocol:

@@ -37,6 +37,7 @@ from boxwall_server.store.base import Feed, NodeReader, Writer
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.mutations import AttachBoxes, Attached, DetachBoxes, RecordNodes
 from boxwall_server.store.records import NodeRecord
+from boxwall_server.upkeep import record_nodes
 
 SUBSCRIBE_TIMEOUT: Final = 20.0
 """Seconds a client may take for its first message."""
@@ -195,6 +196,7 @@ class NodeStreams:
                 del self._connected[node]
                 subscriber.lose_contact()
             self._metrics.streams.labels("node").dec()
+            await record_nodes(self._store, [subscriber.record()])
             _log.info("node_disconnected", node=node.id, tenant=node.tenant)
 
     async def _begin(
@@ -228,13 +230,7 @@ class NodeStreams:
     async def _record(self, subscriber: Subscriber) -> NodeRecord:
         """Remember that the node is here; return what is known of it."""
         node = subscriber.node
-        seen = NodeRecord(
-            tenant=node.tenant,
-            id=node.id,
-            agent_version=subscriber.agent_version,
-            last_contact_time=subscriber.connect_time,
-        )
-        await self._store.apply(RecordNodes(nodes=(seen,)))
+        await self._store.apply(RecordNodes(nodes=(subscriber.record(),)))
         return await self._store.node(node.tenant, node.id)
 
     async def _attach(self, subscriber: Subscriber, box_ids: tuple[str, ...]) -> Attached:

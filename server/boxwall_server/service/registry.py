@@ -7,7 +7,7 @@ for every call, which costs more than most handlers do.)
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -15,7 +15,15 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
+from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2
 from boxwall_server.service.call import ANYONE, Call
+
+SERVICES: Final = (
+    box_service_pb2.DESCRIPTOR.services_by_name["BoxService"],
+    enforcement_service_pb2.DESCRIPTOR.services_by_name["EnforcementService"],
+    node_service_pb2.DESCRIPTOR.services_by_name["NodeService"],
+)
+"""All of ours, in this order."""
 
 Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
 """`async def (request, call) -> response`. A stream takes an iterator as request if the client

@@ -25,6 +25,7 @@ from boxwall_server.enforcement import EnforcementLedger, NodeKey
 from boxwall_server.service.call import Call
 from boxwall_server.service.stream import Stream
 from boxwall_server.service.waits import Waits
+from boxwall_server.store.records import NodeRecord
 
 ACKNOWLEDGE_TIMEOUT: Final = 60.0
 """Seconds that a node may take to acknowledge a frame."""
@@ -67,6 +68,16 @@ class Subscriber(Stream):
     def heard(self) -> None:
         """Note that the node lives."""
         self.last_contact_time = self._clock.now()
+
+    def record(self) -> NodeRecord:
+        """Return what is to be remembered of the node."""
+        return NodeRecord(
+            tenant=self.node.tenant,
+            id=self.node.id,
+            agent_version=self.agent_version,
+            last_contact_time=self.last_contact_time,
+            applied_revision=self.applied_revision,
+        )
 
     def next_frame(self, head: Cursor) -> bytes | None:
         """Return what to send now. None: nothing."""
