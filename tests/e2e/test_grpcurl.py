@@ -12,13 +12,14 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import ServerProcess
 
 from boxwall.v1 import enforcement_service_pb2, enforcement_service_pb2_grpc, stream_pb2
+from fakes.server_process import ServerProcess
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
 pytestmark = pytest.mark.skipif(
-    GRPCURL is None, reason="grpcurl is not on PATH, and its package has no binary for this platform"
+    GRPCURL is None,
+    reason="grpcurl is not on PATH, and its package has no binary for this platform",
 )
 
 BOXES = "boxwall.v1.BoxService"
@@ -47,7 +48,10 @@ def grpcurl(target: str, *arguments: str, data: object = None) -> list[Any]:
     assert GRPCURL is not None
     given = ["-d", json.dumps(data)] if data is not None else []
     done = subprocess.run(
-        [GRPCURL, "-plaintext", *given, target, *arguments], capture_output=True, text=True, timeout=30
+        [GRPCURL, "-plaintext", *given, target, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     if done.returncode:
         raise Refused(done.stderr)

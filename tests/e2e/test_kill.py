@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from conftest import ServerProcess
 
 from boxwall.v1 import (
     box_pb2,
@@ -21,6 +20,7 @@ from boxwall.v1 import (
     policy_pb2,
     stream_pb2,
 )
+from fakes.server_process import ServerProcess
 
 KILLS = 50
 BOXES = [f"box-{number}" for number in range(16)]
@@ -34,11 +34,21 @@ class Truth:
 
     acknowledged: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     writes: int = 0
+    _wanted: int = 0
+    _reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def grown_by(self, number: int) -> None:
+        """Wait for so many more acknowledged writes."""
+        self._wanted = self.writes + number
+        self._reached.clear()
+        await self._reached.wait()
 
     def take(self, box: box_pb2.Box) -> None:
         policy = box.network_policy.SerializeToString(deterministic=True)
         self.acknowledged.setdefault(box.id, []).append((box.policy_revision, policy))
         self.writes += 1
+        if self.writes >= self._wanted:
+            self._reached.set()
 
 
 @dataclass
@@ -119,14 +129,10 @@ async def test_nothing_acknowledged_is_lost_over_fifty_kills(server: ServerProce
         for box_id in BOXES:
             await stub.CreateBox(box_service_pb2.CreateBoxRequest(box_id=box_id))
     async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(write_for_ever(server, truth, box_id)) for box_id in BOXES
-        ]
+        running = [tasks.create_task(write_for_ever(server, truth, box_id)) for box_id in BOXES]
         running.append(tasks.create_task(observe_for_ever(server, observed)))
         for _ in range(KILLS):
-            before = truth.writes
-            while truth.writes < before + 20:
-                await asyncio.sleep(0.005)
+            await truth.grown_by(20)
             await asyncio.sleep(random.uniform(0, 0.05))
             server.kill()
             await asyncio.to_thread(server.start)

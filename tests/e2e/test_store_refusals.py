@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ServerProcess, boxwall, environment
+
+from fakes.server_process import ServerProcess, boxwall, environment
 
 
 def failing_start(process: ServerProcess) -> str:
@@ -20,9 +21,7 @@ def failing_start(process: ServerProcess) -> str:
     return done.stderr
 
 
-def test_a_second_server_on_the_same_file_is_refused(
-    server: ServerProcess, tmp_path: Path
-) -> None:
+def test_a_second_server_on_the_same_file_is_refused(server: ServerProcess, tmp_path: Path) -> None:
     second = ServerProcess(tmp_path / "second")
     (tmp_path / "second").mkdir()
     second.database = server.database

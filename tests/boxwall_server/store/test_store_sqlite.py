@@ -1,0 +1,217 @@
+"""What is SQLite's own: files that cannot be served, disks that are full, histories rolled back."""
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from boxwall_server.changes.revision import Revision
+from boxwall_server.store import sqlite_file
+from boxwall_server.store.errors import DiskFull, StoreUnavailable, StoreUnusable
+from boxwall_server.store.sqlite import SqliteStore, open_sqlite
+from boxwall_server.store.sqlite_file import backup_file
+from fakes.store_cases import Heard, create, set_policy, written
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store is; nothing is there yet."""
+    return tmp_path / "state" / "boxwall.db"
+
+
+async def reopened(store: SqliteStore, path: Path) -> SqliteStore:
+    await store.close()
+    return await open_sqlite(path)
+
+
+async def test_everything_is_there_after_a_restart(path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create(labels=(("a", "b"),)))
+    box = (await written(store, set_policy())).box
+    head = store.head
+    store = await reopened(store, path)
+    assert (await store.box("t1", "b1")).box == box
+    assert store.head == head
+    assert await store.verify(head)
+    assert (await written(store, set_policy())).revision == 3
+    await store.close()
+
+
+async def test_nobody_else_can_read_the_file(path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    await store.close()
+
+
+async def test_a_second_store_on_the_same_file_is_refused_at_once(path: Path) -> None:
+    store = await open_sqlite(path)
+    with pytest.raises(StoreUnusable, match="another server is using"):
+        await open_sqlite(path)
+    await store.close()
+    await (await open_sqlite(path)).close()
+
+
+async def test_a_newer_schema_is_refused_naming_both_versions(path: Path) -> None:
+    await (await open_sqlite(path)).close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 77")
+    with pytest.raises(StoreUnusable, match=r"schema 77; this one knows up to 1"):
+        await open_sqlite(path)
+
+
+async def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE recipes (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnusable, match="another program"):
+        await open_sqlite(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"x" * 4096, b"SQLite format 3\0" + b"\xff" * 4096])
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    path: Path, content: bytes
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(StoreUnusable, match="not a database, or is damaged"):
+        await open_sqlite(path)
+    assert path.read_bytes() == content
+
+
+async def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnusable, match="--store"):
+        await open_sqlite(tmp_path / "file" / "boxwall.db")
+    with pytest.raises(StoreUnusable):
+        await open_sqlite(tmp_path)
+
+
+async def test_a_full_disk_fails_the_write_and_nothing_else(path: Path) -> None:
+    store = await open_sqlite(path)
+    heard = Heard()
+    store.listen(heard)
+    await store.apply(create())
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFull):
+        await fill_up(store)
+    reached = heard.revisions[-1]
+    assert (await store.box("t1", "b1")).box.revision == reached
+    store._connection.execute("PRAGMA max_page_count = 100000")
+    assert (await written(store, set_policy())).revision == reached + 1
+    await store.close()
+
+
+async def fill_up(store: SqliteStore) -> None:
+    for _ in range(100):
+        await store.apply(set_policy(policy=bytes(4000)))
+
+
+async def test_a_commit_that_fails_is_answered_and_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_sqlite(path)
+    heard = Heard()
+    store.listen(heard)
+    await store.apply(create())
+
+    def broken() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_sync", broken)
+        outcomes = await asyncio.gather(
+            *(store.apply(set_policy()) for _ in range(3)), return_exceptions=True
+        )
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    assert (await store.box("t1", "b1")).box.revision == 1
+    assert (await written(store, set_policy())).revision == 2
+    assert heard.revisions == [1, 2]
+    await store.close()
+
+
+async def test_writes_after_close_are_refused_and_those_before_are_done(path: Path) -> None:
+    store = await open_sqlite(path)
+    async with asyncio.TaskGroup() as tasks:
+        accepted = [tasks.create_task(store.apply(create(f"b{n}"))) for n in range(300)]
+        await asyncio.sleep(0)
+        await store.close()
+    assert all(task.exception() is None for task in accepted)
+    with pytest.raises(StoreUnavailable):
+        await store.apply(create())
+
+
+async def test_a_rolled_back_database_does_not_verify_what_was_said_since(path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    before = store.head
+    await store.close()
+    shutil.copytree(path.parent, path.parent.with_name("old"))
+    store = await open_sqlite(path)
+    await store.apply(set_policy(policy=b"lost"))
+    lost = store.head
+    await store.close()
+    shutil.rmtree(path.parent)
+    shutil.copytree(path.parent.with_name("old"), path.parent)
+    store = await open_sqlite(path)
+    await store.apply(set_policy(policy=b"other"))
+    assert store.head.revision == lost.revision
+    assert await store.verify(before)
+    assert not await store.verify(lost)
+    await store.close()
+
+
+async def test_a_backup_has_the_same_boxes_and_another_epoch(path: Path, tmp_path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    head = store.head
+    target = tmp_path / "copy.db"
+    await store.backup(target)
+    await store.apply(set_policy(policy=b"after"))
+    with pytest.raises(FileExistsError):
+        await store.backup(target)
+    await store.close()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    copy = await open_sqlite(target)
+    assert (await copy.box("t1", "b1")).box.policy == b"policy-0"
+    assert copy.head.revision == Revision(1)
+    assert copy.head.epoch != head.epoch
+    assert not await copy.verify(head)
+    await copy.close()
+
+
+def test_a_backup_of_nothing_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable, match="no store"):
+        backup_file(tmp_path / "missing.db", tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_migration_that_fails_leaves_the_version_before(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    await store.close()
+    first = sqlite_file._migrations()[0]
+    broken = "CREATE TABLE half (a); CREATE TABLE half (a)"
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first, broken])
+    with pytest.raises(StoreUnusable):
+        await open_sqlite(path)
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first, "CREATE TABLE more (a)"])
+    store = await open_sqlite(path)
+    assert (await store.box("t1", "b1")).box.id == "b1"
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        names = {row[0] for row in database.execute("SELECT name FROM sqlite_schema")}
+    assert "more" in names
+    assert "half" not in names
