@@ -118,7 +118,7 @@ def test_list_and_describe_work_without_proto_files(tcp_server: str) -> None:
 def test_a_box_can_be_made_with_every_policy_and_read_back(
     tcp_server: str, policy: object, stored: object
 ) -> None:
-    box = {} if policy is None else {"network_policy": policy}
+    box: dict[str, Any] = {} if policy is None else {"network_policy": policy}
     [made] = grpcurl(tcp_server, f"{BOXES}/CreateBox", data={"box_id": "b1", "box": box})
     [read] = grpcurl(tcp_server, f"{BOXES}/GetBox", data={"box_id": "b1"})
     assert made["network_policy"] == read["network_policy"] == stored
@@ -147,7 +147,7 @@ async def test_the_documented_subscription_shows_a_change(tcp_server: str) -> No
         assert process.stdout is not None
         first = await next_message(process.stdout)
         assert first["reset"] == {"last": True}
-        box = {"network_policy": {"deny_all": {}}}
+        box: dict[str, Any] = {"network_policy": {"deny_all": {}}}
         data = {"box_id": "b1", "box": box}
         await asyncio.to_thread(grpcurl, tcp_server, f"{BOXES}/CreateBox", data=data)
         second = await next_message(process.stdout)

@@ -12,19 +12,25 @@ leaves nothing behind.
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias, assert_never
 
 from boxwall_server.changes.change import BoxRecord, Change, ChangeKind, PolicyBytes, Timestamp
 from boxwall_server.changes.revision import CommitId, Revision
+from boxwall_server.store import batch_nodes as nodes
+from boxwall_server.store.batch_rows import (
+    HistoryRow,
+    Key,
+    RememberedRequest,
+    Rows,
+    Writes,
+)
 from boxwall_server.store.errors import (
     BoxAttached,
     BoxExists,
     BoxNotFound,
     EtagMismatch,
-    NodeFenced,
-    NodeNotFound,
     Rejected,
     RequestIdReused,
     SnapshotExists,
@@ -32,7 +38,6 @@ from boxwall_server.store.errors import (
 )
 from boxwall_server.store.mutations import (
     AttachBoxes,
-    Attached,
     BoxWritten,
     CreateBox,
     CreateSnapshot,
@@ -51,96 +56,10 @@ from boxwall_server.store.mutations import (
     UnfenceNode,
     UpdateBox,
 )
-from boxwall_server.store.records import HistoryRecord, NodeRecord, SnapshotRecord
+from boxwall_server.store.records import HistoryRecord, SnapshotRecord
 
 REQUEST_MEMORY: Final = 3600 * 1_000_000
 """Microseconds for which a request id is remembered."""
-
-
-class Key(NamedTuple):
-    """What rows are found by: nothing is found without its tenant."""
-
-    tenant: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RememberedRequest:
-    """The first answer to a request id."""
-
-    key: Key
-    fingerprint: bytes
-    time: Timestamp
-    outcome: BoxWritten | SnapshotWritten
-
-
-@dataclass(slots=True)
-class Keys:
-    """Which rows a batch depends on."""
-
-    boxes: set[Key] = field(default_factory=set)
-    """With the nodes that host them, whether the boxes exist or not."""
-    snapshots: set[Key] = field(default_factory=set)
-    requests: set[Key] = field(default_factory=set)
-    nodes: set[Key] = field(default_factory=set)
-    hosted_by: set[Key] = field(default_factory=set)
-    """Nodes of which every attachment is needed."""
-
-
-@dataclass(slots=True)
-class Rows:
-    """The rows that were loaded. What is not in a dictionary does not exist."""
-
-    boxes: dict[Key, BoxRecord] = field(default_factory=dict)
-    snapshots: dict[Key, SnapshotRecord] = field(default_factory=dict)
-    requests: dict[Key, RememberedRequest] = field(default_factory=dict)
-    nodes: dict[Key, NodeRecord] = field(default_factory=dict)
-    hosts: dict[Key, set[str]] = field(default_factory=dict)
-    """Nodes by box."""
-    hosted_by: dict[Key, set[str]] = field(default_factory=dict)
-    """Boxes by node, of the nodes asked for."""
-
-
-class HistoryRow(NamedTuple):
-    """A policy that a box was given."""
-
-    tenant: str
-    box_uid: str
-    record: HistoryRecord
-
-
-class Attachment(NamedTuple):
-    """A node hosts a box."""
-
-    tenant: str
-    box_id: str
-    node_id: str
-
-
-@dataclass(slots=True)
-class Writes:
-    """What is to be saved. None in a dictionary: delete the row."""
-
-    boxes: dict[Key, BoxRecord | None] = field(default_factory=dict)
-    relabelled: set[Key] = field(default_factory=set)
-    """Boxes among those whose labels may be others than before."""
-    snapshots: dict[Key, SnapshotRecord | None] = field(default_factory=dict)
-    requests: list[RememberedRequest] = field(default_factory=list)
-    history: list[HistoryRow] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    nodes: dict[Key, NodeRecord | None] = field(default_factory=dict)
-    attachments: dict[Attachment, bool] = field(default_factory=dict)
-    """True: make it. False: delete it."""
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.boxes
-            or self.snapshots
-            or self.requests
-            or self.changes
-            or self.nodes
-            or self.attachments
-        )
 
 
 Answer: TypeAlias = Outcome | Rejected
@@ -152,43 +71,6 @@ class Plan:
 
     answers: tuple[Answer, ...]
     writes: Writes
-
-
-def keys_of(mutations: Iterable[Mutation]) -> Keys:
-    """Return what must be loaded before `plan_batch`."""
-    keys = Keys()
-    for mutation in mutations:
-        _add_keys(keys, mutation)
-    return keys
-
-
-def _add_keys(keys: Keys, mutation: Mutation) -> None:
-    match mutation:
-        case CreateBox():
-            keys.boxes.add(Key(mutation.tenant, mutation.id))
-            if mutation.source_snapshot:
-                keys.snapshots.add(Key(mutation.tenant, mutation.source_snapshot))
-        case UpdateBox() | SetPolicy() | DeleteBox():
-            keys.boxes.add(Key(mutation.tenant, mutation.id))
-        case CreateSnapshot():
-            keys.boxes.add(Key(mutation.tenant, mutation.box_id))
-            keys.snapshots.add(Key(mutation.tenant, mutation.id))
-        case DeleteSnapshot():
-            keys.snapshots.add(Key(mutation.tenant, mutation.id))
-        case AttachBoxes() | DetachBoxes():
-            keys.nodes.add(Key(mutation.tenant, mutation.node_id))
-            keys.boxes.update(Key(mutation.tenant, box_id) for box_id in mutation.box_ids)
-        case RecordNodes():
-            keys.nodes.update(Key(node.tenant, node.id) for node in mutation.nodes)
-        case FenceNode() | UnfenceNode():
-            keys.nodes.add(Key(mutation.tenant, mutation.node_id))
-        case ForgetNode():
-            keys.nodes.add(Key(mutation.tenant, mutation.node_id))
-            keys.hosted_by.add(Key(mutation.tenant, mutation.node_id))
-        case _:
-            assert_never(mutation)
-    if isinstance(mutation, CreateBox | SetPolicy | CreateSnapshot) and mutation.request:
-        keys.requests.add(Key(mutation.tenant, mutation.request.request_id))
 
 
 def commit_ids() -> Iterator[CommitId]:
@@ -236,15 +118,15 @@ class _Batch:
             case DeleteSnapshot():
                 return self._delete_snapshot(mutation)
             case AttachBoxes():
-                return self._attach(mutation)
+                return nodes.attach(self._rows, self.writes, mutation)
             case DetachBoxes():
-                return self._detach(mutation)
+                return nodes.detach(self._rows, self.writes, mutation)
             case RecordNodes():
-                return self._record_nodes(mutation)
+                return nodes.record_nodes(self._rows, self.writes, mutation)
             case FenceNode() | UnfenceNode():
-                return self._set_fence(mutation)
+                return nodes.set_fence(self._rows, self.writes, mutation)
             case ForgetNode():
-                return self._forget(mutation)
+                return nodes.forget(self._rows, self.writes, mutation)
             case _:
                 assert_never(mutation)
 
@@ -391,92 +273,6 @@ class _Batch:
             raise SnapshotNotFound(mutation.id)
         self.writes.snapshots[key] = None
         return Done(count=1)
-
-    # Nodes.
-
-    def _attach(self, mutation: AttachBoxes) -> Outcome:
-        node = self._rows.nodes.get(Key(mutation.tenant, mutation.node_id))
-        if node is not None and node.fenced:
-            raise NodeFenced(mutation.node_id)
-        refused: dict[str, str] = {}
-        attached: list[str] = []
-        for box_id in dict.fromkeys(mutation.box_ids):
-            key = Key(mutation.tenant, box_id)
-            box = self._rows.boxes.get(key)
-            placed_on = "" if box is None else box.node_id
-            if placed_on != mutation.node_id and (placed_on or mutation.only_placed):
-                refused[box_id] = placed_on
-                continue
-            attached.append(box_id)
-            hosts = self._rows.hosts.setdefault(key, set())
-            if mutation.node_id not in hosts:
-                hosts.add(mutation.node_id)
-                self.writes.attachments[Attachment(*key, mutation.node_id)] = True
-        return Attached(attached=tuple(attached), refused=refused)
-
-    def _detach(self, mutation: DetachBoxes) -> Outcome:
-        count = 0
-        for box_id in dict.fromkeys(mutation.box_ids):
-            hosts = self._rows.hosts.get(Key(mutation.tenant, box_id), set())
-            if mutation.node_id in hosts:
-                hosts.remove(mutation.node_id)
-                attachment = Attachment(mutation.tenant, box_id, mutation.node_id)
-                self.writes.attachments[attachment] = False
-                count += 1
-        return Done(count=count)
-
-    def _record_nodes(self, mutation: RecordNodes) -> Outcome:
-        for heard in mutation.nodes:
-            key = Key(heard.tenant, heard.id)
-            known = self._rows.nodes.get(key)
-            self._save_node(
-                replace(
-                    heard,
-                    fenced=known is not None and known.fenced,
-                    fence_reason="" if known is None else known.fence_reason,
-                    applied_revision=max(
-                        heard.applied_revision,
-                        Revision(0) if known is None else known.applied_revision,
-                    ),
-                )
-            )
-        return Done(count=len(mutation.nodes))
-
-    def _set_fence(self, mutation: FenceNode | UnfenceNode) -> Outcome:
-        key = Key(mutation.tenant, mutation.node_id)
-        node = self._rows.nodes.get(key)
-        match mutation:
-            case FenceNode():
-                node = node or NodeRecord(tenant=key.tenant, id=key.id)
-                self._save_node(replace(node, fenced=True, fence_reason=mutation.reason))
-            case UnfenceNode():
-                if node is None:
-                    raise NodeNotFound(mutation.node_id)
-                self._save_node(replace(node, fenced=False, fence_reason=""))
-        return Done(count=1)
-
-    def _forget(self, mutation: ForgetNode) -> Outcome:
-        key = Key(mutation.tenant, mutation.node_id)
-        if self._rows.nodes.pop(key, None) is None:
-            raise NodeNotFound(mutation.node_id)
-        self.writes.nodes[key] = None
-        boxes = self._attached_to(key)
-        for box_id in boxes:
-            self._rows.hosts.get(Key(key.tenant, box_id), set()).discard(key.id)
-            self.writes.attachments[Attachment(key.tenant, box_id, key.id)] = False
-        return Done(count=len(boxes))
-
-    def _attached_to(self, node: Key) -> set[str]:
-        """Return the boxes attached to a node: as loaded, and as changed since in this batch."""
-        boxes = set(self._rows.hosted_by.get(node, ()))
-        for attachment, made in self.writes.attachments.items():
-            if (attachment.tenant, attachment.node_id) == node:
-                (boxes.add if made else boxes.discard)(attachment.box_id)
-        return boxes
-
-    def _save_node(self, node: NodeRecord) -> None:
-        key = Key(node.tenant, node.id)
-        self._rows.nodes[key] = self.writes.nodes[key] = node
 
     # What several of them need.
 

@@ -18,8 +18,8 @@ from boxwall_server.changes.change import (
 )
 from boxwall_server.changes.revision import NO_COMMIT, Cursor, Epoch, Revision
 from boxwall_server.store.base import Listener
-from boxwall_server.store.batch import (
-    REQUEST_MEMORY,
+from boxwall_server.store.batch import REQUEST_MEMORY, commit_ids, plan_batch
+from boxwall_server.store.batch_rows import (
     Attachment,
     HistoryRow,
     Key,
@@ -27,9 +27,7 @@ from boxwall_server.store.batch import (
     RememberedRequest,
     Rows,
     Writes,
-    commit_ids,
     keys_of,
-    plan_batch,
 )
 from boxwall_server.store.errors import (
     BoxNotFound,

@@ -25,7 +25,8 @@ from boxwall_server.changes.change import BoxRecord, Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
 from boxwall_server.store import sqlite_reads as reads
 from boxwall_server.store.base import Listener
-from boxwall_server.store.batch import Plan, commit_ids, keys_of, plan_batch
+from boxwall_server.store.batch import Plan, commit_ids, plan_batch
+from boxwall_server.store.batch_rows import keys_of
 from boxwall_server.store.errors import DiskFull, Rejected, StoreUnavailable
 from boxwall_server.store.mutations import Mutation, Outcome
 from boxwall_server.store.records import (

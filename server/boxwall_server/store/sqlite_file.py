@@ -78,8 +78,7 @@ def lock_file(path: Path) -> IO[bytes]:
         handle = os.fdopen(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
     except OSError as exc:
         raise StoreUnusable(
-            f"cannot make {beside}: {exc.strerror}; "
-            "choose another place with --store sqlite:PATH"
+            f"cannot make {beside}: {exc.strerror}; choose another place with --store sqlite:PATH"
         ) from exc
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

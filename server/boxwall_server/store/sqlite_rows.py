@@ -8,14 +8,8 @@ from typing import Any, Final
 from boxwall_server.changes.change import BoxRecord, Change, ChangeKind, PolicyBytes, Timestamp
 from boxwall_server.changes.revision import CommitId, Revision
 from boxwall_server.store.answers import answer_from_text, answer_to_text
-from boxwall_server.store.batch import (
-    REQUEST_MEMORY,
-    Key,
-    Keys,
-    RememberedRequest,
-    Rows,
-    Writes,
-)
+from boxwall_server.store.batch import REQUEST_MEMORY
+from boxwall_server.store.batch_rows import Key, Keys, RememberedRequest, Rows, Writes
 from boxwall_server.store.records import NodeRecord, SnapshotRecord
 
 Row = tuple[Any, ...]

@@ -55,17 +55,13 @@ def mutations() -> st.SearchStrategy[Mutation]:
         request=requests,
         validate_only=st.booleans(),
     )
-    boxes = st.fixed_dictionaries({"tenant": tenants, "id": ids, "now": now})
-    hosted = st.fixed_dictionaries(
-        {"tenant": tenants, "node_id": nodes, "box_ids": st.tuples(ids, ids)}
-    )
-    one_node = st.fixed_dictionaries({"tenant": tenants, "node_id": nodes})
+    two = st.tuples(ids, ids)
     return st.one_of(
         created,
         st.builds(set_policy, ids, policies, tenant=tenants, request=requests),
-        boxes.flatmap(lambda key: st.builds(UpdateBox, **_fixed(key), labels=labels)),
-        boxes.flatmap(lambda key: st.builds(UpdateBox, **_fixed(key), node_id=nodes)),
-        boxes.map(lambda key: DeleteBox(**key)),
+        st.builds(UpdateBox, tenant=tenants, id=ids, now=now, labels=labels),
+        st.builds(UpdateBox, tenant=tenants, id=ids, now=now, node_id=nodes),
+        st.builds(DeleteBox, tenant=tenants, id=ids, now=now),
         st.builds(
             CreateSnapshot,
             tenant=tenants,
@@ -75,18 +71,14 @@ def mutations() -> st.SearchStrategy[Mutation]:
             request=requests,
         ),
         st.builds(DeleteSnapshot, tenant=tenants, id=st.just("s1")),
-        hosted.flatmap(
-            lambda key: st.builds(AttachBoxes, **_fixed(key), only_placed=st.booleans())
+        st.builds(
+            AttachBoxes, tenant=tenants, node_id=nodes, box_ids=two, only_placed=st.booleans()
         ),
-        hosted.map(lambda key: DetachBoxes(**key)),
-        one_node.map(lambda key: FenceNode(**key, reason="")),
-        one_node.map(lambda key: UnfenceNode(**key)),
-        one_node.map(lambda key: ForgetNode(**key)),
+        st.builds(DetachBoxes, tenant=tenants, node_id=nodes, box_ids=two),
+        st.builds(FenceNode, tenant=tenants, node_id=nodes, reason=st.just("")),
+        st.builds(UnfenceNode, tenant=tenants, node_id=nodes),
+        st.builds(ForgetNode, tenant=tenants, node_id=nodes),
     )
-
-
-def _fixed(values: dict[str, object]) -> dict[str, st.SearchStrategy[object]]:
-    return {name: st.just(value) for name, value in values.items()}
 
 
 async def answers(store: Store, batches: list[list[Mutation]]) -> tuple[list[str], list[object]]:
@@ -140,7 +132,7 @@ def test_the_strategies_reach_what_they_are_for() -> None:
     reached = set()
 
     @given(st.lists(mutations(), min_size=20, max_size=40))
-    @settings(max_examples=200)
+    @settings(max_examples=500)
     def look(writes: list[Mutation]) -> None:
         async def run() -> None:
             store = MemoryStore()

@@ -22,6 +22,7 @@ from boxwall_server.store.mutations import (
     Expiry,
     FenceNode,
     ForgetNode,
+    Mutation,
     RecordNodes,
     RequestKey,
     SnapshotWritten,
@@ -62,7 +63,11 @@ async def test_revisions_have_no_gaps_whatever_is_rejected_between(
 
 async def test_a_rejected_write_does_not_fail_those_it_waited_with(store: Store) -> None:
     await store.apply(create("b1"))
-    mutations = [create("b1"), *(create(f"c{n}") for n in range(20)), set_policy("nobody")]
+    mutations: list[Mutation] = [
+        create("b1"),
+        *(create(f"c{n}") for n in range(20)),
+        set_policy("nobody"),
+    ]
     outcomes = await asyncio.gather(*map(store.apply, mutations), return_exceptions=True)
     assert isinstance(outcomes[0], errors.BoxExists)
     assert isinstance(outcomes[-1], errors.BoxNotFound)
