@@ -10,13 +10,10 @@ import structlog
 from boxwall.v1 import enforcement_service_pb2, stream_pb2
 from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall.wire.frames import entry_to_bytes, fenced_frame, go_away_frame
-from boxwall_server.changes.change import Entry
 from boxwall_server.changes.feed import Item
 from boxwall_server.changes.revision import (
-    BadCursor,
     Cursor,
     Revision,
-    cursor_from_token,
     cursor_to_token,
 )
 from boxwall_server.clock import Clock
@@ -26,6 +23,7 @@ from boxwall_server.service.admission import Admission
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import Problems
 from boxwall_server.service.hub import Hub, item_of
+from boxwall_server.service.inbox import MAX_AT_ONCE, Inbox, box_ids_of, holds, misused, start_of
 from boxwall_server.service.interceptors.errors import api_error_of
 from boxwall_server.service.observing import NodeView, observe
 from boxwall_server.service.refusals import RefusalBoard
@@ -41,9 +39,6 @@ from boxwall_server.upkeep import record_nodes
 
 SUBSCRIBE_TIMEOUT: Final = 20.0
 """Seconds a client may take for its first message."""
-
-MAX_AT_ONCE: Final = 10_000
-"""Boxes in one Attach or Detach."""
 
 _log = structlog.get_logger()
 
@@ -143,17 +138,15 @@ class NodeStreams:
         problems.node_id(subscribe.node_id, "subscribe.node_id", required=False)
         if subscribe.boxes:
             problems.add("subscribe.boxes", "an observer (all_boxes) hosts nothing; leave it empty")
-        start = _start_of(subscribe.cursor, call.tenant, problems, "subscribe.cursor")
+        start = start_of(subscribe.cursor, call.tenant, problems, "subscribe.cursor")
         problems.raise_if_any()
         await observe(NodeView(), start, call, self._hub, self._store, self._clock, self._metrics)
 
-    async def _serve_node(
-        self, subscribe: stream_pb2.Subscribe, inbox: "Inbox", call: Call
-    ) -> None:
+    async def _serve_node(self, subscribe: stream_pb2.Subscribe, inbox: Inbox, call: Call) -> None:
         problems = Problems()
         node = NodeKey(call.tenant, problems.node_id(subscribe.node_id, "subscribe.node_id"))
         problems.text(subscribe.agent_version, "subscribe.agent_version")
-        start = _start_of(subscribe.cursor, call.tenant, problems, "subscribe.cursor")
+        start = start_of(subscribe.cursor, call.tenant, problems, "subscribe.cursor")
         if len(subscribe.boxes) > MAX_AT_ONCE:
             problems.add("subscribe.boxes", f"more than {MAX_AT_ONCE}; attach the others after")
         for index, held in enumerate(subscribe.boxes):
@@ -215,7 +208,7 @@ class NodeStreams:
         missing = []
         for entry in at.entries:
             claim = held[entry.box_id]
-            if continues and _holds(claim, entry):
+            if continues and holds(claim, entry):
                 subscriber.feed.held(entry.box_id, entry.revision)
                 self._ledger.applied(node, entry.box_id, entry.revision, None)
             else:
@@ -274,14 +267,14 @@ class NodeStreams:
                 await subscriber.send(go_away_frame(token, subscriber.go_away_after))
                 return
 
-    async def _read(self, subscriber: Subscriber, inbox: "Inbox") -> None:
+    async def _read(self, subscriber: Subscriber, inbox: Inbox) -> None:
         """Take in what the node says, until it closes its side."""
         try:
             async for request in inbox:
                 subscriber.heard()
                 await self._take_in(subscriber, request)
         except (ApiError, StoreError) as exc:
-            subscriber.end(api_error_of(exc) or _misused(str(exc)))
+            subscriber.end(api_error_of(exc) or misused(str(exc)))
         else:
             subscriber.half_closed()
 
@@ -292,15 +285,15 @@ class NodeStreams:
             case "ack":
                 subscriber.acknowledged(request.ack)
             case "attach":
-                await self._attach_more(subscriber, _box_ids(request.attach.box_ids, "attach"))
+                await self._attach_more(subscriber, box_ids_of(request.attach.box_ids, "attach"))
             case "detach":
-                await self._detach(subscriber, _box_ids(request.detach.box_ids, "detach"))
+                await self._detach(subscriber, box_ids_of(request.detach.box_ids, "detach"))
             case "refusals":
                 await self._refusals.report(subscriber.node, request.refusals)
             case "subscribe":
-                raise _misused("subscribe comes once, first")
+                raise misused("subscribe comes once, first")
             case _:
-                raise _misused("the message is empty, or of a newer version")
+                raise misused("the message is empty, or of a newer version")
 
     async def _attach_more(self, subscriber: Subscriber, box_ids: tuple[str, ...]) -> None:
         attached = await self._attach(subscriber, box_ids)
@@ -319,57 +312,8 @@ class NodeStreams:
         self._waits.notify(node.tenant, box_ids)
 
 
-class Inbox:
-    """What a client says, one message at a time."""
-
-    def __init__(
-        self, requests: AsyncIterator[enforcement_service_pb2.StreamPoliciesRequest]
-    ) -> None:
-        self._requests = requests
-
-    def __aiter__(self) -> AsyncIterator[enforcement_service_pb2.StreamPoliciesRequest]:
-        return self._requests
-
-    async def subscribe(self) -> stream_pb2.Subscribe:
-        """Return the first message, or raise ApiError if it is anything but a Subscribe."""
-        async for request in self._requests:
-            if request.WhichOneof("message") != "subscribe":
-                raise _misused("the first message must be subscribe")
-            return request.subscribe
-        raise _misused("the stream was closed before it said subscribe")
-
-
-def _start_of(token: str, tenant: str, problems: Problems, field: str) -> Cursor | None:
-    if not token:
-        return None
-    try:
-        return cursor_from_token(token, tenant)
-    except BadCursor as exc:
-        problems.add(field, str(exc))
-        return None
-
-
-def _holds(claim: stream_pb2.HostedBox, entry: Entry) -> bool:
-    return (claim.uid, claim.policy_revision) == (entry.uid, entry.revision) and entry.revision > 0
-
-
-def _box_ids(box_ids: Iterable[str], field: str) -> tuple[str, ...]:
-    ids = tuple(box_ids)
-    problems = Problems()
-    if len(ids) > MAX_AT_ONCE:
-        problems.add(f"{field}.box_ids", f"more than {MAX_AT_ONCE} at once")
-    for index, box_id in enumerate(ids):
-        problems.required_id(box_id, f"{field}.box_ids[{index}]")
-    problems.raise_if_any()
-    return tuple(dict.fromkeys(ids))
-
-
-def _misused(text: str) -> ApiError:
-    return ApiError(ErrorReason.STREAM_MISUSED, text)
-
-
 def _no_subscribe() -> ApiError:
-    return _misused(f"no subscribe came within {SUBSCRIBE_TIMEOUT:.0f} s")
+    return misused(f"no subscribe came within {SUBSCRIBE_TIMEOUT:.0f} s")
 
 
 def _fenced(node_id: str) -> ApiError:
