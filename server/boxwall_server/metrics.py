@@ -21,7 +21,7 @@ class Metrics:
         )
         self.commit_seconds = Histogram(
             "boxwall_commit_seconds",
-            "Time from handing a write to the store until it is durable.",
+            "Time to check, write and sync one batch of writes.",
             buckets=_FAST,
             registry=self.registry,
         )

@@ -91,7 +91,7 @@ class ServerProcess:
 
 def boxwall(*arguments: str) -> list[str]:
     """The command line of the installed `boxwall`, whatever PATH says."""
-    return [sys.executable, "-m", "boxwall.cli.main", *arguments]
+    return [sys.executable, "-m", "boxwall", *arguments]
 
 
 def environment() -> dict[str, str]:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Final, TypeAlias, TypeVar
 
 import structlog
 
@@ -48,13 +48,14 @@ MAX_SCANS: Final = 8
 PAGE: Final = 500
 
 T = TypeVar("T")
+_Waiting: TypeAlias = tuple[Mutation, "asyncio.Future[Outcome]"]
 _log = structlog.get_logger()
 
 
 async def open_sqlite(
     path: Path, *, observe_commit: Callable[[float], None] = lambda seconds: None
 ) -> "SqliteStore":
-    """Open a store, made or migrated as needed; `observe_commit` is told how long writes take.
+    """Open a store, made or migrated as needed; `observe_commit` is told how long each batch takes.
 
     Raises StoreUnusable for a file that cannot be served; its text says what to do.
     """
@@ -84,7 +85,7 @@ class SqliteStore:
         self._head = reads.head(connection)
         self._commit_ids = commit_ids()
         self._listener: Listener | None = None
-        self._waiting: list[tuple[Mutation, asyncio.Future[Outcome], float]] = []
+        self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self._committer = ThreadPoolExecutor(1, "store-commit")
@@ -123,14 +124,13 @@ class SqliteStore:
             raise StoreUnavailable("the store is closed")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
-        self._waiting.append((mutation, answer, time.monotonic()))
+        self._waiting.append((mutation, answer))
         if self._writing is None:
             # Kept in self._writing, awaited by close(): it must outlive the caller, who may be
             # cancelled while others wait for the same commit.
             self._writing = loop.create_task(self._write_all())
-        # Shielded: a caller that is cancelled leaves its mutation in the batch, which is lawful
-        # (the outcome is unknown to it), and must not cancel the future that the batch resolves.
-        return await asyncio.shield(answer)
+        # A caller that is cancelled leaves its mutation in the batch: to it the outcome is unknown.
+        return await answer
 
     async def _write_all(self) -> None:
         try:
@@ -140,22 +140,20 @@ class SqliteStore:
         finally:
             self._writing = None
 
-    async def _write(
-        self, batch: Sequence[tuple[Mutation, "asyncio.Future[Outcome]", float]]
-    ) -> None:
+    async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Do a batch, tell the listener, and answer the callers; all fail if the commit does."""
+        started = time.monotonic()
         try:
             async with self._writer:
-                plan = await self._commit([mutation for mutation, _, _ in batch])
+                plan = await self._commit([mutation for mutation, _ in batch])
         except Exception as exc:  # noqa: BLE001  # whatever it is, every caller must hear of it
             _log.error("commit_failed", error=str(exc), writes=len(batch))
-            for _, answer, _ in batch:
+            for _, answer in batch:
                 _fail(answer, _translated(exc) if isinstance(exc, sqlite3.Error) else exc)
             return
         self._publish(plan)
-        now = time.monotonic()
-        for (_, future, since), result in zip(batch, plan.answers, strict=True):
-            self._observe_commit(now - since)
+        self._observe_commit(time.monotonic() - started)
+        for (_, future), result in zip(batch, plan.answers, strict=True):
             if isinstance(result, Rejected):
                 _fail(future, result)
             elif not future.done():

@@ -1,0 +1,1 @@
+"""How are values and errors shown: as text, as tables, as JSON? Pure: values in, text out."""

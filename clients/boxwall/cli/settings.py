@@ -1,0 +1,186 @@
+"""The options that every verb has: where to connect, as whom, and how to answer.
+
+Each may stand before or after the verb; what stands later counts. Below the command line come
+`BOXWALL_…` variables, then the TOML file of `--config`, then the defaults.
+"""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from boxwall.cli.duration import parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_META: Final = "boxwall.settings"
+DEFAULT_TIMEOUT: Final = "10s"
+
+
+class Rank(IntEnum):
+    """Which of two values for a setting counts."""
+
+    FILE = 1
+    ENVIRONMENT = 2
+    COMMAND_LINE = 3
+
+
+@dataclass(slots=True)
+class Layers:
+    """The values given so far, by the name of the option."""
+
+    _values: dict[str, tuple[Rank, str]] = field(default_factory=dict)
+
+    def put(self, name: str, value: str, rank: Rank) -> None:
+        """Take a value, unless one of a higher rank is there."""
+        if name not in self._values or rank >= self._values[name][0]:
+            self._values[name] = rank, value
+
+    def get(self, name: str) -> str | None:
+        """Return the value that counts. None: nothing was given."""
+        return self._values[name][1] if name in self._values else None
+
+    def is_from_command_line(self, name: str) -> bool:
+        """Return whether the value that counts was typed for this very command."""
+        return name in self._values and self._values[name][0] is Rank.COMMAND_LINE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a verb needs to know. Its repr does not show the token."""
+
+    server: str | None
+    token: str | None = field(repr=False)
+    tls_ca: str | None
+    output: Literal["text", "json"]
+    timeout: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    flags: tuple[str, ...]
+    metavar: str
+    help: str
+    environ: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.flags[0].removeprefix("--")
+
+
+_OPTIONS: Final = (
+    _Option(
+        ("--server",),
+        "ADDRESS",
+        "HOST:PORT or unix:PATH of the control plane. [default: localhost:50051]",
+        ("BOXWALL_SERVER",),
+    ),
+    _Option(
+        ("--token",),
+        "TOKEN",
+        "Who is calling. Better in BOXWALL_TOKEN: others can see the command line.",
+        ("BOXWALL_TOKEN",),
+    ),
+    _Option(
+        ("--tls-ca",),
+        "FILE",
+        'Encrypt, and trust these certificates (PEM), or those of this machine: "system".',
+        ("BOXWALL_TLS_CA", "BOXWALL_CA"),
+    ),
+    _Option(("--output", "-o"), "text|json", "How to answer. [default: text]", ("BOXWALL_OUTPUT",)),
+    _Option(
+        ("--timeout",),
+        "DURATION",
+        f"How long to try to get an answer. [default: {DEFAULT_TIMEOUT}]",
+        ("BOXWALL_TIMEOUT",),
+    ),
+    _Option(("--config",), "FILE", "TOML file with these settings as keys.", ("BOXWALL_CONFIG",)),
+)
+_KEYS: Final = tuple(option.name for option in _OPTIONS if option.name != "config")
+
+
+def client_options(command: F) -> F:
+    """Give a verb the options of the clients."""
+    return _with_options(command, reads_environment=False)
+
+
+def root_options(command: F) -> F:
+    """Give them to the root, which reads the environment too: once, and below every flag."""
+    return _with_options(command, reads_environment=True)
+
+
+def settings_of(context: click.Context) -> Settings:
+    """Return what counts for the verb that runs. Raises click.UsageError."""
+    layers = _layers(context)
+    _read_file(layers)
+    output = layers.get("output") or "text"
+    if output not in ("text", "json"):
+        raise click.BadParameter(f"{output!a} is neither text nor json", param_hint="--output")
+    try:
+        timeout = parse_duration(layers.get("timeout") or DEFAULT_TIMEOUT)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--timeout") from exc
+    return Settings(
+        server=layers.get("server"),
+        token=layers.get("token"),
+        tls_ca=layers.get("tls-ca"),
+        output="json" if output == "json" else "text",
+        timeout=timeout,
+    )
+
+
+def _with_options(command: F, *, reads_environment: bool) -> F:
+    for option in reversed(_OPTIONS):
+        command = click.option(
+            *option.flags,
+            metavar=option.metavar,
+            help=option.help,
+            envvar=option.environ if reads_environment else None,
+            show_envvar=reads_environment,
+            expose_value=False,
+            callback=_keep,
+        )(command)
+    return command
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if not value or parameter.name is None:
+        return
+    source = context.get_parameter_source(parameter.name)
+    rank = Rank.ENVIRONMENT if source is ParameterSource.ENVIRONMENT else Rank.COMMAND_LINE
+    _layers(context).put(parameter.name.replace("_", "-"), value, rank)
+
+
+def _layers(context: click.Context) -> Layers:
+    """Return what was given on this command line; click shares `meta` between nested contexts."""
+    layers: Layers = context.meta.setdefault(_META, Layers())
+    return layers
+
+
+def _read_file(layers: Layers) -> None:
+    path = layers.get("config")
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--config") from exc
+    values = {key.replace("_", "-"): value for key, value in values.items()}
+    unknown = sorted(values.keys() - set(_KEYS))
+    # BOXWALL_CONFIG may name the file of a server on the same machine; a file that was named for
+    # this command has to be understood as a whole.
+    if unknown and layers.is_from_command_line("config"):
+        known = ", ".join(_KEYS)
+        raise click.BadParameter(
+            f"{path}: unknown keys: {', '.join(unknown)}; known are {known}",
+            param_hint="--config",
+        )
+    for key in _KEYS:
+        if key in values:
+            layers.put(key, str(values[key]), Rank.FILE)

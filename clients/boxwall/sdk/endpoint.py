@@ -1,0 +1,113 @@
+"""Where a client connects, how, and as whom: settings parsed once into a frozen value. Pure.
+
+Settings come from arguments, else from `BOXWALL_SERVER`, `BOXWALL_TOKEN` and `BOXWALL_CA`.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from boxwall.sdk.errors import BadConfig
+
+DEFAULT_SERVER: Final = "localhost:50051"
+SYSTEM_ROOTS: Final = "system"
+"""As CA: the certificate authorities that this machine trusts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One server, and the credentials for it. Its repr does not show the token."""
+
+    target: str
+    """As gRPC takes it: "host:port" or "unix:/path"."""
+    is_local: bool
+    """Whether nothing leaves this machine: a unix socket or a loopback address."""
+    ca: str | None = None
+    """File of trusted certificates, SYSTEM_ROOTS, or None for plaintext."""
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted, and the server proves who it is."""
+        return self.ca is not None
+
+    def __str__(self) -> str:
+        return self.target
+
+
+def endpoint(
+    server: str | None = None,
+    token: str | None = None,
+    ca: str | None = None,
+    *,
+    environ: Mapping[str, str],
+) -> Endpoint:
+    """Combine arguments with the environment. An empty setting counts as absent.
+
+    Raises BadConfig for what cannot be, and for a token that would travel in clear.
+    """
+    server = server or environ.get("BOXWALL_SERVER") or DEFAULT_SERVER
+    token = token or environ.get("BOXWALL_TOKEN") or None
+    ca = ca or environ.get("BOXWALL_CA") or None
+    target, is_local = _read_target(server)
+    if token is not None:
+        _check_token(token)
+    if token is not None and ca is None and not is_local:
+        raise BadConfig(
+            f"the token would be sent to {target} in clear, where others can read it; name the "
+            f'certificates to trust with BOXWALL_CA (a PEM file, or "{SYSTEM_ROOTS}"), or connect '
+            "over a unix socket or a tunnel to localhost"
+        )
+    return Endpoint(target=target, is_local=is_local, ca=ca, token=token)
+
+
+def _read_target(server: str) -> tuple[str, bool]:
+    if server.startswith("unix:"):
+        path = server.removeprefix("unix:")
+        path = path.removeprefix("//") if path.startswith("///") else path
+        if not path or "\0" in path:
+            raise BadConfig("unix: needs a path, such as unix:/run/boxwall/server.sock")
+        return f"unix:{path}", True
+    host, port = _split(server)
+    bare = host.removeprefix("[").removesuffix("]")
+    shown = f"[{bare}]" if ":" in bare else bare
+    return f"{shown}:{port}", _is_loopback(bare)
+
+
+def _split(server: str) -> tuple[str, int]:
+    host, colon, port = server.rpartition(":")
+    well_formed = (
+        colon
+        and host
+        and "/" not in host
+        and not any(c.isspace() or not c.isprintable() for c in server)
+        and (":" not in host or (host.startswith("[") and host.endswith("]")))
+        and port.isascii()
+        and port.isdecimal()
+        and 1 <= int(port) <= 65535
+    )
+    if not well_formed:
+        raise BadConfig(
+            f"{server[:80]!a} is not an address of a server; write HOST:PORT (such as "
+            f"{DEFAULT_SERVER} or [::1]:50051) or unix:PATH"
+        )
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_token(token: str) -> None:
+    # gRPC would refuse it too, with the token in the error.
+    if not all("!" <= character <= "~" for character in token):
+        raise BadConfig(
+            "the token has characters that cannot be in a token (only printable ASCII without "
+            "spaces can); check for a line end at its end"
+        )

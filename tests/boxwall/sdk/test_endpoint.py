@@ -1,0 +1,98 @@
+"""Where a client connects, and that a token never travels in clear."""
+
+import pytest
+
+from boxwall.sdk.endpoint import endpoint
+from boxwall.sdk.errors import BadConfig
+
+
+@pytest.mark.parametrize(
+    ("server", "target", "is_local"),
+    [
+        pytest.param(None, "localhost:50051", True, id="default"),
+        pytest.param("127.0.0.1:1", "127.0.0.1:1", True, id="loopback"),
+        pytest.param("127.9.9.9:1", "127.9.9.9:1", True, id="all of 127/8"),
+        pytest.param("[::1]:50051", "[::1]:50051", True, id="IPv6 loopback"),
+        pytest.param("LOCALHOST:7", "LOCALHOST:7", True, id="localhost in capitals"),
+        pytest.param("unix:/run/x.sock", "unix:/run/x.sock", True, id="unix socket"),
+        pytest.param("unix:///run/x.sock", "unix:/run/x.sock", True, id="unix socket as a URL"),
+        pytest.param("10.0.0.1:50051", "10.0.0.1:50051", False, id="another machine"),
+        pytest.param("box.example:443", "box.example:443", False, id="a name"),
+        pytest.param("localhost.evil.test:1", "localhost.evil.test:1", False, id="not localhost"),
+        pytest.param("0.0.0.0:1", "0.0.0.0:1", False, id="any address"),
+    ],
+)
+def test_an_address_is_read(server: str | None, target: str, is_local: bool) -> None:
+    found = endpoint(server, environ={})
+
+    assert (found.target, found.is_local, found.uses_tls) == (target, is_local, False)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "localhost",
+        ":50051",
+        "host:",
+        "host:0",
+        "host:65536",
+        "host:port",
+        "::1:50051",
+        "http://host:1",
+        "ho st:1",
+        "host\x1b:1",
+        "unix:",
+        "host:١",
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_form(server: str) -> None:
+    with pytest.raises(BadConfig, match=r"HOST:PORT|unix:/run"):
+        endpoint(server, environ={})
+
+
+def test_arguments_win_over_the_environment() -> None:
+    environ = {"BOXWALL_SERVER": "127.0.0.1:2", "BOXWALL_TOKEN": "env", "BOXWALL_CA": "/env.pem"}
+
+    by_environ = endpoint(environ=environ)
+    by_argument = endpoint("127.0.0.1:3", "arg", "/arg.pem", environ=environ)
+
+    assert (by_environ.target, by_environ.token, by_environ.ca) == (
+        "127.0.0.1:2",
+        "env",
+        "/env.pem",
+    )
+    assert (by_argument.target, by_argument.token, by_argument.ca) == (
+        "127.0.0.1:3",
+        "arg",
+        "/arg.pem",
+    )
+
+
+@pytest.mark.parametrize("server", ["10.0.0.1:50051", "control.example:443", "[2001:db8::1]:1"])
+def test_a_token_is_never_sent_in_clear_to_another_machine(server: str) -> None:
+    with pytest.raises(BadConfig, match="in clear") as caught:
+        endpoint(server, "s3cret", environ={})
+
+    assert "BOXWALL_CA" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/x"])
+def test_a_token_may_stay_on_this_machine(server: str) -> None:
+    assert endpoint(server, "s3cret", environ={}).token == "s3cret"
+
+
+def test_a_token_may_travel_encrypted() -> None:
+    assert endpoint("control.example:443", "s3cret", "system", environ={}).uses_tls
+
+
+def test_a_token_is_not_in_the_repr() -> None:
+    assert "s3cret" not in repr(endpoint("localhost:1", "s3cret", environ={}))
+
+
+@pytest.mark.parametrize("token", ["s3cret\n", "s3 cret", "s3cretß", "s3cret\0"])
+def test_a_token_that_cannot_be_one_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(BadConfig, match="line end") as caught:
+        endpoint("localhost:1", token, environ={})
+
+    assert "s3cret" not in str(caught.value)
