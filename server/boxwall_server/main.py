@@ -32,6 +32,9 @@ from boxwall_server.store.sqlite_file import backup_file
 USAGE_ERROR: Final = 2
 _CANNOT_START: Final = 1
 
+_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "output", "timeout", "agent_socket"}
+"""Keys of client commands: one file can serve them and the server."""
+
 _log = structlog.get_logger()
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -46,10 +49,11 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         raise click.BadParameter(f"{path}: {exc}") from exc
     values = {key.replace("-", "_"): value for key, value in values.items()}
     known = {parameter.name for parameter in context.command.params}
-    unknown = sorted(values.keys() - known)
+    unknown = sorted(values.keys() - known - _CLIENT_KEYS)
     if unknown:
         raise click.BadParameter(f"{path}: unknown keys: {', '.join(unknown)}")
-    context.default_map = {**(context.default_map or {}), **values}
+    mine = {key: value for key, value in values.items() if key in known}
+    context.default_map = {**(context.default_map or {}), **mine}
 
 
 _OPTIONS: Final = (
