@@ -1,0 +1,131 @@
+"""`python -m bench [--quick] [--only NAME …]`: every question in turn, then one report."""
+
+import argparse
+import asyncio
+import contextlib
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import (
+    decide,
+    everything,
+    fanout,
+    memory,
+    propagation,
+    reads,
+    reconnect,
+    startup,
+    updates,
+)
+from bench.harness import Bench, Question
+from bench.machine import describe
+from bench.processes import Processes
+from bench.report import Outcome, Run, write
+
+QUESTIONS: Sequence[Question] = (
+    decide.QUESTION,
+    updates.QUESTION,
+    fanout.QUESTION,
+    propagation.QUESTION,
+    everything.QUESTION,
+    reconnect.QUESTION,
+    memory.QUESTION,
+    startup.QUESTION,
+    reads.QUESTION,
+)
+
+PATIENCE = 4.0
+"""A question that takes so many times as long as it should is given up."""
+
+
+def main() -> int:
+    """Run; the exit status says only whether the report was written."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, under two minutes")
+    names = [question.name for question in QUESTIONS]
+    parser.add_argument("--only", action="append", choices=names, help="ask only this (repeatable)")
+    parser.add_argument("--directory", type=Path, help="where stores are put: a disk, not memory")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="of the report")
+    options = parser.parse_args()
+    chosen = [q for q in QUESTIONS if not options.only or q.name in options.only]
+    _raise_file_limit()
+    with tempfile.TemporaryDirectory(prefix="boxwall-bench-", dir=_disk(options)) as directory:
+        run = asyncio.run(_run(chosen, quick=options.quick, directory=Path(directory)))
+    options.output.mkdir(parents=True, exist_ok=True)
+    write(run, options.output)
+    _say(f"wrote report.md and results.json ({sum(o.seconds for o in run.outcomes):.0f} s)")
+    return 0
+
+
+async def _run(chosen: Sequence[Question], *, quick: bool, directory: Path) -> Run:
+    """Ask the questions one after the other. SIGTERM ends the run as SIGINT does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    machine = describe(directory)
+    planned = sum(question.seconds_quick if quick else question.seconds_full for question in chosen)
+    _say(f"{len(chosen)} questions, about {planned:.0f} s")
+    outcomes = []
+    bench = Bench(quick, directory, Processes(directory))
+    for number, question in enumerate(chosen, start=1):
+        expected = question.seconds_quick if quick else question.seconds_full
+        _say(f"[{number}/{len(chosen)}] {question.name}: about {expected:.0f} s")
+        outcomes.append(await _ask(question, bench, max(60.0, expected * PATIENCE)))
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    return Run(quick=quick, date=date, machine=machine, outcomes=outcomes)
+
+
+async def _ask(question: Question, bench: Bench, patience: float) -> Outcome:
+    """Ask one question. What goes wrong is its outcome: the others are asked all the same."""
+    begin = time.monotonic()
+    answers, failure = [], ""
+    try:
+        async with asyncio.timeout(patience), Processes(bench.directory) as bench.processes:
+            answers = await question.ask(bench)
+    except Exception as exc:  # noqa: BLE001  # whatever it is, the report says it
+        traceback.print_exc()
+        failure = _without_paths(f"{type(exc).__name__}: {exc}", bench.directory)
+        _say(f"    not measured: {failure}")
+    seconds = time.monotonic() - begin
+    _say(f"    took {seconds:.0f} s")
+    for answer in answers:
+        for row in answer.rows:
+            verdict = f"  {row.verdict}" if row.verdict else ""
+            ratio = f"  ratio {row.ratio.middle:.3g}" if row.ratio else ""
+            _say(f"    {row.key}: {row.figure.middle:.4g} {row.unit}{ratio}{verdict}")
+    return Outcome(name=question.name, answers=answers, seconds=seconds, failure=failure)
+
+
+def _without_paths(text: str, directory: Path) -> str:
+    """Leave out where things are on this machine: it says nothing to a reader."""
+    return re.sub(r"(?<![\w.])/[\w./+-]+", "…", text.replace(str(directory), "…"))[:500]
+
+
+def _disk(options: argparse.Namespace) -> Path | None:
+    """Return where stores go: /tmp is often memory, where a sync costs nothing."""
+    if options.directory is not None:
+        return Path(options.directory)
+    disk = Path("/var/tmp")
+    return disk if disk.is_dir() else None
+
+
+def _raise_file_limit() -> None:
+    """Thousands of streams need descriptors, in children too."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
