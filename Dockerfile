@@ -32,8 +32,6 @@ EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/opt/boxwall/bin/python", "-c", \
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/healthz', timeout=2)"]
 ENTRYPOINT ["boxwall"]
-# A socket in the volume: without TLS and authentication the server binds to nothing that other
-# machines can reach. To serve the network, replace the command and mount the files it names:
-#   server --listen 0.0.0.0:50051 --metrics-listen 0.0.0.0:9464 --store sqlite:/var/lib/boxwall/boxwall.sqlite
-#       --tls-cert /etc/boxwall/server.crt --tls-key /etc/boxwall/server.key --tokens /etc/boxwall/tokens
+# A socket in the volume: this version has neither TLS nor authentication, so it binds to nothing that
+# other machines can reach. Share the volume with the clients, or put an authenticating proxy beside it.
 CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sqlite:/var/lib/boxwall/boxwall.sqlite"]

@@ -83,9 +83,9 @@ _FORMS: Final = {Unlisted.DENY: "denied", Unlisted.ALLOW: "allowed"}
 
 
 def _about_domains(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterator[_Found]:
-    listed = frozenset(pattern.text for pattern in policy.allowed_domains)
+    listed = frozenset([pattern.text for pattern in policy.allowed_domains])
     for index, pattern in enumerate(policy.allowed_domains):
-        if not pattern.is_wildcard:
+        if pattern.text[0] != "*":
             continue
         path = _path("allowed_domains", index, duplicates)
         if _is_public_suffix(pattern.apex):

@@ -41,7 +41,7 @@ def entry_to_bytes(
     policy: bytes | None = None,
     refused: str | None = None,
 ) -> bytes:
-    """Return a PolicyEntry as an element of Reset and Changes. Neither choice given: a tombstone."""
+    """Return a PolicyEntry as an element of Reset and Changes. No choice given: a tombstone."""
     entry = stream_pb2.PolicyEntry(box_id=box_id, uid=uid, policy_revision=revision)
     if refused is not None:
         entry.refused.message = refused

@@ -223,7 +223,7 @@ def _custom_fields(custom: policy_pb2.CustomPolicy, path: str) -> PolicyFields:
 def _refuse_unknown_fields(
     message: policy_pb2.NetworkPolicy, mode: str | None, prefix: str
 ) -> None:
-    """Raise InvalidPolicy if the policy, or its mode, has fields that this version does not know."""
+    """Raise InvalidPolicy if the policy, or its mode, has fields that are not known here."""
     levels: list[tuple[Message, str]] = [(message, prefix)]
     if mode is not None:
         levels.append((getattr(message, mode), _joined(prefix, mode)))

@@ -118,9 +118,12 @@ class NodeFeed:
         return next((sent.time for sent in self._unacknowledged if sent.cursor is not None), None)
 
     def widen(self, box_ids: Iterable[str]) -> None:
-        """Want changes of these boxes too. What they are now comes with `load` or `answer`."""
+        """Want changes of these boxes too, whatever was sent of them before.
+
+        What they are now comes with `load` or `answer`, unless a change was faster.
+        """
         for box_id in box_ids:
-            self._scope.setdefault(box_id, Revision(0))
+            self._scope[box_id] = Revision(0)
 
     def narrow(self, box_ids: Iterable[str]) -> None:
         """Want no more changes of these boxes."""
@@ -146,7 +149,11 @@ class NodeFeed:
             self._scope[box_id] = revision
 
     def answer(self, items: Iterable[Item]) -> None:
-        """Take in what newly attached boxes are: they are sent again even if they were before."""
+        """Take in what boxes are that `widen` has just added, as they were read after it.
+
+        A change that came between the two may have been sent already: then it was the answer, and
+        an older one must not follow it.
+        """
         for item in items:
             if item.box_id in self._scope:
                 self._scope[item.box_id] = Revision(0)
@@ -183,22 +190,32 @@ class NodeFeed:
     def acknowledge(self, cursor: Cursor) -> list[tuple[str, Revision]]:
         """Return what this acknowledgement puts in force: (box id, revision), the oldest first.
 
-        Acknowledging again is allowed, and gives nothing. Raises NeverSent.
+        Acknowledging again is allowed, and gives nothing. Raises NeverSent, having changed nothing.
         """
         if not 0 < cursor.frame <= self._frames:
             raise NeverSent(f"frame {cursor.frame} was never sent on this stream")
+        if not self._was_sent(cursor):
+            raise NeverSent("the cursor is not the one that was sent with that frame")
         applied: list[tuple[str, Revision]] = []
         while self._unacknowledged and self._unacknowledged[0].number <= cursor.frame:
-            sent = self._unacknowledged[0]
-            if sent.number == cursor.frame and not _means(cursor, sent.cursor):
-                raise NeverSent("the cursor is not the one that was sent with that frame")
-            self._unacknowledged.popleft()
-            applied.extend(sent.items)
+            applied.extend(self._unacknowledged.popleft().items)
         return applied
 
     def forget_acknowledgements(self) -> None:
         """Expect none for what was sent: the node cannot speak any more."""
         self._unacknowledged.clear()
+
+    def _was_sent(self, cursor: Cursor) -> bool:
+        """Return whether a cursor is that of its frame; of one that is acknowledged, could be."""
+        for sent in self._unacknowledged:
+            if sent.number == cursor.frame:
+                return sent.cursor is not None and sent.cursor.same_place(cursor)
+        reached = self._cursor
+        return (
+            reached is not None
+            and cursor.epoch == reached.epoch
+            and cursor.revision <= reached.revision
+        )
 
     def _merge(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -240,7 +257,3 @@ class NodeFeed:
             )
         )
         return Frame(kind=kind, cursor=cursor, items=items, last=whole)
-
-
-def _means(acknowledged: Cursor, sent: Cursor | None) -> bool:
-    return sent is not None and sent.same_place(acknowledged)

@@ -135,10 +135,18 @@ class SqliteStore:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
+                await self._gathered()
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._write(batch)
         finally:
             self._writing = None
+
+    async def _gathered(self) -> None:
+        """Let calls that are already here join: a commit costs the same for one and for many."""
+        before = 0
+        while before < len(self._waiting) < MAX_BATCH:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Do a batch, tell the listener, and answer the callers; all fail if the commit does."""

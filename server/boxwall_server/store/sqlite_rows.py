@@ -32,6 +32,13 @@ _KEYS: Final = (
 )
 
 
+_UPSERT_BOX: Final = (
+    f"INSERT INTO boxes ({BOX_COLUMNS}) VALUES ({', '.join('?' * len(BOX_COLUMNS.split(', ')))}) "
+    "ON CONFLICT (tenant, id) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in BOX_COLUMNS.split(", ")[2:])
+)
+
+
 def load(connection: sqlite3.Connection, keys: Keys) -> Rows:
     """Return the rows that exist of those that are wanted."""
     rows = Rows()
@@ -119,16 +126,9 @@ def forget_old(connection: sqlite3.Connection, floor: Revision, now: Timestamp) 
 def _save_boxes(connection: sqlite3.Connection, writes: Writes) -> None:
     gone = [key for key, box in writes.boxes.items() if box is None]
     _many(connection, "DELETE FROM boxes WHERE tenant = ? AND id = ?", gone)
-    placeholders = ", ".join("?" * len(BOX_COLUMNS.split(", ")))
-    updates = ", ".join(
-        f"{column} = excluded.{column}"
-        for column in BOX_COLUMNS.split(", ")
-        if column not in ("tenant", "id")
-    )
     _many(
         connection,
-        f"INSERT INTO boxes ({BOX_COLUMNS}) VALUES ({placeholders}) "
-        f"ON CONFLICT (tenant, id) DO UPDATE SET {updates}",
+        _UPSERT_BOX,
         (box_to_row(box) for box in writes.boxes.values() if box is not None),
     )
     living = [key for key in writes.relabelled if writes.boxes[key] is not None]
