@@ -1,5 +1,6 @@
 """What operators can see: Prometheus metrics, in one place, with their names and units."""
 
+import contextlib
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -70,6 +71,11 @@ class Metrics:
             "Boxes deleted because their time was up.",
             registry=self.registry,
         )
+
+    def forget_node(self, tenant: str, node_id: str) -> None:
+        """Show no lag of a node that is gone: nodes come and go, and metrics must not pile up."""
+        with contextlib.suppress(KeyError):
+            self.node_lag.remove(tenant, node_id)
 
     def request_observer(self, service: str, method: str) -> Callable[[str, float], None]:
         """Return what records a call of one method: (status name, seconds)."""

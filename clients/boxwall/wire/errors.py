@@ -23,8 +23,15 @@ DOMAIN: Final = "boxwall"
 MAX_VIOLATIONS: Final = 50
 """So many are sent; details ride in metadata, which must stay below 8 KiB."""
 
-MAX_DETAIL_BYTES: Final = 6_000
-"""Violations stop before their details grow past this, however few they are."""
+MAX_DETAIL_BYTES: Final = 4_500
+"""Violations stop before their details grow past this, however few they are: in base64, beside the
+text of the status, that stays below 8 KiB."""
+
+_MAX_HEADLINE_BYTES: Final = 300
+"""Of the first violation, in the text of a status; it travels twice."""
+
+_LONGEST_DELAY: Final = 24 * 3600.0
+"""Seconds; a server that asks for more has asked for nothing."""
 
 _STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 
@@ -215,14 +222,16 @@ class _Details:
                 if self.resource.resource_type
                 else None
             ),
-            retry_after=(
-                self.retry.retry_delay.ToTimedelta().total_seconds()
-                if self.retry.HasField("retry_delay")
-                else None
-            ),
+            retry_after=self._retry_after(),
             error_id=facts.get("error_id", ""),
             facts=facts,
         )
+
+    def _retry_after(self) -> float | None:
+        delay = self.retry.retry_delay
+        seconds = delay.seconds + delay.nanos / 1e9
+        sensible = self.retry.HasField("retry_delay") and 0 <= seconds <= _LONGEST_DELAY
+        return seconds if sensible else None
 
 
 def _status_in(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
@@ -264,7 +273,14 @@ def _headline(error: ApiError, sent: list[error_details_pb2.BadRequest.FieldViol
         return error.message
     rest = len(error.violations) - 1
     more = f" (and {rest} more)" if rest else ""
-    return f"{error.message}: {sent[0].field}: {sent[0].description}{more}"
+    return f"{error.message}: {_cut(f'{sent[0].field}: {sent[0].description}')}{more}"
+
+
+def _cut(text: str) -> str:
+    whole = text.encode()
+    if len(whole) <= _MAX_HEADLINE_BYTES:
+        return text
+    return whole[:_MAX_HEADLINE_BYTES].decode(errors="ignore") + "…"
 
 
 def _packed(

@@ -154,10 +154,7 @@ class NodeFeed:
         A change that came between the two may have been sent already: then it was the answer, and
         an older one must not follow it.
         """
-        for item in items:
-            if item.box_id in self._scope:
-                self._scope[item.box_id] = Revision(0)
-                self._merge([item])
+        self._merge(items)
 
     def refuse(self, item: Item) -> None:
         """Send an item about a box that is not in the scope, once."""

@@ -24,6 +24,9 @@ CommitId = NewType("CommitId", bytes)
 NO_COMMIT: Final = CommitId(bytes(8))
 """Commit id of revision 0, which no change made."""
 
+MAX_REVISION: Final = 2**63 - 1
+"""No store counts further."""
+
 _LAYOUT: Final = struct.Struct(">B4s16sQ8sI")
 _VERSION: Final = 1
 
@@ -79,7 +82,7 @@ def cursor_from_token(token: str, tenant: str) -> Cursor:
         version, tag, epoch, revision, commit_id, frame = _LAYOUT.unpack(packed)
     except (ValueError, binascii.Error, struct.error) as exc:
         raise BadCursor("not a cursor; leave it empty to begin with the whole state") from exc
-    if version != _VERSION or tag != _tenant_tag(tenant):
+    if version != _VERSION or tag != _tenant_tag(tenant) or revision > MAX_REVISION:
         raise BadCursor("not a cursor of this stream; leave it empty to begin with the whole state")
     return Cursor(epoch=epoch, revision=revision, commit_id=commit_id, frame=frame)
 

@@ -66,6 +66,8 @@ class Hub:
     def closed(self, stream: Stream) -> None:
         """Look after a stream no more."""
         self._streams.discard(stream)
+        if stream.ended_by is not None:
+            self._metrics.streams_ended.labels(stream.ended_by.reason.value).inc()
 
     def observe(self, stream: Stream) -> None:
         """Wake the stream at every commit of its tenant."""

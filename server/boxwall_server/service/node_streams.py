@@ -188,6 +188,7 @@ class NodeStreams:
             if self._connected.get(node) is subscriber:
                 del self._connected[node]
                 subscriber.lose_contact()
+                self._metrics.forget_node(node.tenant, node.id)
             self._metrics.streams.labels("node").dec()
             await record_nodes(self._store, [subscriber.record()])
             _log.info("node_disconnected", node=node.id, tenant=node.tenant)

@@ -74,9 +74,9 @@ class Nodes:
     ) -> node_pb2.Node:
         """Shut a node out."""
         problems = Problems()
+        node = NodeKey(call.tenant, problems.node_id(request.node_id, "node_id"))
         reason = problems.text(request.reason, "reason")
         problems.raise_if_any()
-        node = _node_key(request.node_id, call)
         await self._store.apply(FenceNode(tenant=node.tenant, node_id=node.id, reason=reason))
         self._streams.fence(node)
         return await self._read(node)

@@ -7,6 +7,7 @@ import json
 from typing import Final
 
 from boxwall.wire.errors import ApiError, ErrorReason
+from boxwall_server.changes.revision import MAX_REVISION, Revision
 
 _DIGEST: Final = 12
 
@@ -36,6 +37,18 @@ def position_of(token: str, query: tuple[object, ...]) -> str:
     if packed[:_DIGEST] != _digest(query) or not isinstance(position, str):
         raise _bad_token()
     return position
+
+
+def revision_of(position: str) -> Revision:
+    """Return the revision that a position names; for the first page, one above all.
+
+    Raises ApiError(INVALID_PAGE_TOKEN): a token can be made up.
+    """
+    if not position:
+        return Revision(MAX_REVISION)
+    if not (position.isascii() and position.isdecimal()) or int(position) > MAX_REVISION:
+        raise _bad_token()
+    return Revision(int(position))
 
 
 def _digest(query: tuple[object, ...]) -> bytes:

@@ -28,13 +28,12 @@ from boxwall_server.service.boxes import Defaults, ReaderWriter, box_written
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import Problems
 from boxwall_server.service.encode import box_to_proto, history_to_proto
-from boxwall_server.service.pages import page_token, position_of
+from boxwall_server.service.pages import page_token, position_of, revision_of
 from boxwall_server.service.registry import Handler
 from boxwall_server.service.waits import Waits
 from boxwall_server.store.mutations import SetPolicy
 
 MAX_DESTINATIONS: Final = 1_000
-_NO_REVISION: Final = Revision(2**63 - 1)
 
 
 class Policies:
@@ -156,7 +155,7 @@ class Policies:
         found = await self._store.history(
             call.tenant,
             box_id,
-            before=Revision(int(position)) if position else _NO_REVISION,
+            before=revision_of(position),
             limit=size + 1,
         )
         page = found[:size]

@@ -162,9 +162,8 @@ class RefusalWatches:
 
     async def _serve(self, watcher: Watcher, recent: int) -> None:
         if recent:
-            # What was reported while the board was read is in both; it is shown once.
+            # Of what was there when the watcher was added; what is reported meanwhile is queued.
             remembered = await self._board.recent(watcher, recent)
-            watcher.take()
             await self._send(watcher, box_service_pb2.WatchRefusalsResponse(refusals=remembered))
         while watcher.go_away_after is None:
             message = watcher.take()

@@ -11,11 +11,12 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc.aio import ServicerContext
 
 from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2
+from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall_server.service.call import ANYONE, Call
 
 SERVICES: Final = (
@@ -78,19 +79,46 @@ def _rpc_handler(
     service: ServiceDescriptor, method: MethodDescriptor, handler: Handler, layers: Sequence[Layer]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     rpc = Rpc(service.full_name, method.name, method.server_streaming)
+    read = _reader(method)
+    if not method.client_streaming:
+        handler = _reading(read, handler)
     for layer in reversed(layers):
         handler = layer(rpc, handler)
 
     async def serve(request: Any, context: "ServicerContext[Any, Any]") -> Any:
         return await handler(request, Call(ANYONE, context))
 
-    deserialize = GetMessageClass(method.input_type).FromString
     if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(serve, deserialize, ready_bytes)
+        return grpc.stream_stream_rpc_method_handler(serve, read, ready_bytes)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(serve, deserialize, ready_bytes)
+        return grpc.unary_stream_rpc_method_handler(serve, None, ready_bytes)
     serialize = GetMessageClass(method.output_type).SerializeToString
-    return grpc.unary_unary_rpc_method_handler(serve, deserialize, serialize)
+    return grpc.unary_unary_rpc_method_handler(serve, None, serialize)
+
+
+def _reader(method: MethodDescriptor) -> Callable[[bytes], Message]:
+    """Return what reads a request. Raises ApiError for bytes that are none."""
+    parse = GetMessageClass(method.input_type).FromString
+
+    def read(data: bytes) -> Message:
+        try:
+            return parse(data)
+        except DecodeError as exc:
+            name = method.input_type.full_name
+            raise ApiError(
+                ErrorReason.INVALID_REQUEST, f"what was sent is not a {name}: {exc}"
+            ) from exc
+
+    return read
+
+
+def _reading(read: Callable[[bytes], Message], handler: Handler) -> Handler:
+    """Return a handler of bytes. gRPC would read them outside all layers, and answer UNKNOWN."""
+
+    async def reading(request: bytes, call: Call) -> Any:
+        return await handler(read(request), call)
+
+    return reading
 
 
 def ready_bytes(message: Message | bytes) -> bytes:

@@ -9,6 +9,8 @@ import asyncio
 from types import TracebackType
 from typing import Final, Self
 
+import grpc
+
 from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall_server.clock import Clock
 from boxwall_server.service.call import Call
@@ -53,6 +55,11 @@ class Stream:
             owner.uncancel()
             raise self._reason from None
 
+    @property
+    def ended_by(self) -> ApiError | None:
+        """What the server ended the stream with. None: it did not."""
+        return self._reason
+
     def wake(self) -> None:
         """There may be something to send: let the handler look."""
         self._wakeup.set()
@@ -71,7 +78,11 @@ class Stream:
     async def send(self, frame: bytes) -> None:
         """Write one frame; returns when flow control has taken it."""
         self._writing_since = self._clock.steady()
-        await self.call.context.write(frame)
+        try:
+            await self.call.context.write(frame)
+        except grpc.aio.InternalError as exc:
+            # What a write that is blocked raises when the client leaves, instead of cancelling us.
+            raise asyncio.CancelledError from exc
         self._writing_since = None
         self.last_sent = self._clock.steady()
 

@@ -92,7 +92,7 @@ class Subscriber(Stream):
     def acknowledged(self, message: stream_pb2.Ack) -> None:
         """Take in an acknowledgement. Raises ApiError for what was never sent."""
         sent_at = self.feed.unacknowledged_since
-        cursor, applied = self._applied_by(message.cursor)
+        cursor, applied = self._applied_by(message)
         if sent_at is not None and applied:
             self._observe_acknowledgement(self._clock.steady() - sent_at)
         now = self._clock.now()
@@ -128,9 +128,11 @@ class Subscriber(Stream):
                 )
             )
 
-    def _applied_by(self, token: str) -> tuple[Cursor, Sequence[tuple[str, Revision]]]:
+    def _applied_by(self, message: stream_pb2.Ack) -> tuple[Cursor, Sequence[tuple[str, Revision]]]:
         try:
-            cursor = cursor_from_token(token, self.node.tenant)
+            cursor = cursor_from_token(message.cursor, self.node.tenant)
+            if any(result.policy_revision > cursor.revision for result in message.results):
+                raise NeverSent("a result is about a revision that is newer than its cursor")
             return cursor, self.feed.acknowledge(cursor)
         except (BadCursor, NeverSent) as exc:
             raise ApiError(

@@ -3,19 +3,24 @@
 import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from boxwall_server.changes.change import BoxRecord
 from boxwall_server.changes.revision import Revision
 from boxwall_server.enforcement import Enforcement, EnforcementLedger, State
-from boxwall_server.store.base import Reader
+from boxwall_server.store.base import NodeReader, Reader
 from boxwall_server.store.errors import BoxNotFound
 from boxwall_server.store.records import HostedRecord
+
+
+class HostsReader(Reader, NodeReader, Protocol):
+    """The part of a store that waits need."""
 
 
 class Waits:
     """Everybody who waits for a box. Whoever changes the ledger must call `notify` after."""
 
-    def __init__(self, ledger: EnforcementLedger, reader: Reader) -> None:
+    def __init__(self, ledger: EnforcementLedger, reader: HostsReader) -> None:
         self._ledger = ledger
         self._reader = reader
         self._waiting: dict[tuple[str, str], list[asyncio.Event]] = {}
@@ -66,8 +71,18 @@ class Waits:
         try:
             hosted: HostedRecord = await self._reader.box(box.tenant, box.id)
         except BoxNotFound:
-            return nodes
+            return await self._still_recorded(box, nodes)
         return hosted.nodes
+
+    async def _still_recorded(self, box: BoxRecord, nodes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which of `nodes` host a box that is deleted: attachments outlive their box."""
+        return tuple(
+            [
+                node_id
+                for node_id in nodes
+                if box.id in await self._reader.attached(box.tenant, node_id)
+            ]
+        )
 
     @contextmanager
     def _registered(self, tenant: str, box_id: str) -> Iterator[asyncio.Event]:

@@ -1,0 +1,331 @@
+"""The stream of a node that keeps to the rules. The seven guarantees are checked throughout."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from boxwall.v1 import box_pb2, box_service_pb2, enforcement_service_pb2, stream_pb2
+from boxwall_server.changes.revision import (
+    CommitId,
+    Cursor,
+    Epoch,
+    Revision,
+    cursor_from_token,
+    cursor_to_token,
+)
+from fakes.agent import Agent
+from fakes.service import ALLOW_ALL, DENY_ALL, Served, custom, until
+
+
+def kinds(agent: Agent) -> list[str]:
+    return [message.WhichOneof("message") for message in agent.messages]
+
+
+async def test_a_first_subscription_is_answered_with_the_whole_state(served: Served) -> None:
+    await served.create("b1", network_policy=DENY_ALL)
+    await served.create("b2", network_policy=custom("api.test.example"))
+    await served.create("elsewhere")
+    agent = await served.subscribe(boxes=["b1", "b2"])
+    message = await agent.next()
+    assert message.reset.last
+    assert set(agent.entries) == {"b1", "b2"}
+    box = await served.get("b2")
+    entry = agent.entries["b2"]
+    assert (entry.uid, entry.policy_revision) == (box.uid, box.policy_revision)
+    assert entry.network_policy == box.network_policy
+
+
+async def test_a_node_without_boxes_gets_an_empty_reset(served: Served) -> None:
+    agent = await served.subscribe()
+    assert (await agent.next()).reset == stream_pb2.Reset(last=True)
+
+
+async def test_a_box_is_enforced_once_its_entry_is_acknowledged(served: Served) -> None:
+    await served.create()
+    assert await served.state() == "NOT_ATTACHED"
+    agent = await served.subscribe(boxes=["b1"])
+    await agent.until("reset")
+    assert await served.state() == "PENDING"
+    await agent.acknowledge()
+    await served.enforced_on("n1", "b1")
+    assert await served.state() == "ENFORCED"
+
+
+async def test_a_change_reaches_the_node_that_hosts_the_box_and_no_other(served: Served) -> None:
+    await served.create("b1")
+    await served.create("b2")
+    host, other = await served.hosting("b1"), await served.hosting("b2", node_id="n2")
+    await served.update("b1", DENY_ALL)
+    message = await host.until("changes")
+    assert [e.box_id for e in message.changes.entries] == ["b1"]
+    assert message.changes.entries[0].network_policy == DENY_ALL
+    await served.pass_time(8)
+    await other.until("bookmark")
+    assert kinds(other) == ["reset", "bookmark"]
+    other.checkers.settle(served.clock.steady())
+
+
+async def test_a_change_of_labels_is_no_news_for_a_node(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    await served.boxes.UpdateBox(
+        box_service_pb2.UpdateBoxRequest(
+            box=box_pb2.Box(id="b1", name="new"), update_mask={"paths": ["name"]}
+        )
+    )
+    await served.pass_time(8)
+    await agent.until("bookmark")
+    assert kinds(agent) == ["reset", "bookmark"]
+    assert cursor_from_token(agent.cursor, "default").revision == 2
+
+
+async def test_an_attached_box_is_answered_whatever_the_cursor_says(served: Served) -> None:
+    await served.create("b1")
+    await served.create("b2", network_policy=DENY_ALL)
+    agent = await served.hosting("b1")
+    await agent.attach("b2", "b2", "never-made")
+    message = await agent.until("changes")
+    entries = {entry.box_id: entry for entry in message.changes.entries}
+    assert entries["b2"].network_policy == DENY_ALL
+    assert entries["never-made"].HasField("tombstone")
+    assert await served.state("b2") == "PENDING"
+    await agent.acknowledge()
+    await served.enforced_on("n1", "b2")
+    assert await served.state("b2") == "ENFORCED"
+
+
+async def test_an_acknowledgement_of_an_earlier_frame_at_the_same_revision_does_not_count(
+    served: Served,
+) -> None:
+    await served.create("b1")
+    agent = await served.hosting("b1")
+    before = agent.cursor
+    await agent.detach("b1")
+    await agent.attach("b1")
+    await agent.until("changes")
+    await agent.acknowledge(cursor=before)
+    await agent.attach("b9")
+    await agent.until("changes")
+    assert await served.state() == "PENDING"
+
+
+async def test_a_box_that_is_made_after_it_was_attached_arrives(served: Served) -> None:
+    agent = await served.hosting("b1")
+    assert agent.entries["b1"].HasField("tombstone")
+    box = await served.create("b1", network_policy=DENY_ALL)
+    await agent.until("changes")
+    assert agent.entries["b1"].uid == box.uid
+
+
+async def test_a_box_deleted_and_made_again_has_another_uid(served: Served) -> None:
+    first = await served.create("b1")
+    agent = await served.hosting("b1")
+    await served.delete("b1")
+    second = await served.create("b1")
+    while agent.entries["b1"].uid != second.uid:
+        await agent.next()
+    assert first.uid != second.uid
+    await agent.reaches(3)
+
+
+async def test_a_detached_box_is_not_attached_and_not_sent(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    await agent.detach("b1", "never-attached")
+    await agent.attach("b2")
+    await agent.until("changes")
+    assert await served.state() == "NOT_ATTACHED"
+    await served.update()
+    await served.pass_time(8)
+    await agent.until("bookmark")
+    assert set(agent.messages[-1].changes.entries) == set()
+
+
+async def test_a_box_hosted_by_two_nodes_is_enforced_when_both_say_so(served: Served) -> None:
+    await served.create()
+    await served.hosting("b1", node_id="n1")
+    second = await served.subscribe("n2", ["b1"])
+    await second.until("reset")
+    assert await served.state() == "PENDING"
+    await second.acknowledge()
+    await served.enforced_on("n2", "b1")
+    assert await served.state() == "ENFORCED"
+    second.call.cancel()
+    await until(lambda: len(served.app.node_streams.all_connected()) == 1)
+    assert await served.state() == "STALE"
+
+
+async def test_counts_of_connections_may_come_after_the_acknowledgement(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    result = stream_pb2.AckResult(
+        box_id="b1", policy_revision=1, connections_kept=4, connections_cut=2
+    )
+    await agent.acknowledge(result)
+    await until(lambda: served.ledger._nodes["default", "n1"]["b1"].kept)
+    (node,) = (await served.get()).enforcement.nodes
+    assert (node.connections_kept, node.connections_cut) == (4, 2)
+
+
+async def test_a_box_placed_on_another_node_is_refused_and_the_others_are_not(
+    served: Served,
+) -> None:
+    await served.create("b1", node_id="n2")
+    await served.create("b2")
+    agent = await served.subscribe("n1", ["b1", "b2"])
+    await agent.until("reset")
+    assert agent.entries["b1"].refused.message == "box b1 is placed on node n2"
+    assert agent.entries["b2"].HasField("network_policy")
+    assert await served.state("b1") == "NOT_ATTACHED"
+    await agent.attach("b1")
+    await agent.until("changes")
+    assert agent.entries["b1"].HasField("refused")
+    await served.hosting("b1", node_id="n2")
+    assert await served.state("b1") == "ENFORCED"
+
+
+async def test_a_resumed_stream_brings_what_was_missed_and_nothing_else(served: Served) -> None:
+    for box_id in ("b1", "b2", "b3"):
+        await served.create(box_id)
+    agent = await served.hosting("b1", "b2", "b3")
+    agent.call.cancel()
+    await until(lambda: not served.app.node_streams.all_connected())
+    await served.update("b1", DENY_ALL)
+    await served.delete("b3")
+    again = await served.subscribe(boxes=agent.held(), cursor=agent.cursor)
+    message = await again.next()
+    assert {e.box_id for e in message.changes.entries} == {"b1", "b3"}
+    assert await served.state("b2") == "ENFORCED"
+    assert await served.state("b1") == "PENDING"
+    await again.reaches(5)
+
+
+async def test_a_stream_resumed_with_nothing_missed_hears_so_at_once(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    agent.call.cancel()
+    again = await served.subscribe(boxes=agent.held(), cursor=agent.cursor)
+    assert (await again.next()).HasField("bookmark")
+    assert await served.state() == "ENFORCED"
+
+
+async def test_a_resumed_node_that_holds_nothing_of_a_box_is_sent_it(served: Served) -> None:
+    """It was attached just before the connection broke: its entry is older than the cursor."""
+    await served.create("b1")
+    await served.create("b2")
+    agent = await served.hosting("b1")
+    boxes = [*agent.held(), stream_pb2.HostedBox(box_id="b2")]
+    again = await served.subscribe(boxes=boxes, cursor=agent.cursor)
+    message = await again.next()
+    assert [e.box_id for e in message.changes.entries] == ["b2"]
+    assert await served.state("b2") == "PENDING"
+
+
+async def test_a_box_deleted_and_made_again_while_away_comes_with_its_new_uid(
+    served: Served,
+) -> None:
+    await served.create("b1")
+    agent = await served.hosting("b1")
+    agent.call.cancel()
+    await served.delete("b1")
+    made = await served.create("b1", network_policy=DENY_ALL)
+    again = await served.subscribe(boxes=agent.held(), cursor=agent.cursor)
+    message = await again.next()
+    assert message.changes.entries[0].uid == made.uid
+    assert await served.state() == "PENDING"
+
+
+def another_epoch(cursor: Cursor) -> Cursor:
+    return dataclasses.replace(cursor, epoch=Epoch(b"another epoch 16"))
+
+
+def the_future(cursor: Cursor) -> Cursor:
+    return dataclasses.replace(cursor, revision=Revision(10**6))
+
+
+def rolled_back(cursor: Cursor) -> Cursor:
+    return dataclasses.replace(cursor, commit_id=CommitId(b"rewound!"))
+
+
+@pytest.mark.parametrize("forge", [another_epoch, the_future, rolled_back])
+async def test_a_cursor_that_is_not_of_this_history_gets_a_reset_on_the_same_stream(
+    served: Served, forge: Callable[[Cursor], Cursor]
+) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    forged = forge(cursor_from_token(agent.cursor, "default"))
+    token = cursor_to_token(forged, "default")
+    again = await served.subscribe(boxes=agent.held(), cursor=token, trusted=False)
+    assert (await again.next()).reset.last
+    assert await served.state() == "PENDING", "what it said it held counts for nothing"
+
+
+async def test_a_cursor_older_than_the_log_gets_a_reset(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    for policy in (DENY_ALL, ALLOW_ALL, DENY_ALL):
+        await served.update("b1", policy)
+    await served.store.compact(now=served.clock.now(), retain=1)
+    again = await served.subscribe(boxes=agent.held(), cursor=agent.cursor, trusted=False)
+    assert (await again.next()).reset.last
+    await again.reaches(4)
+
+
+async def test_a_node_that_closed_its_side_keeps_receiving_and_is_out_of_contact(
+    served: Served,
+) -> None:
+    await served.create()
+    agent = await served.subscribe(boxes=["b1"])
+    await agent.call.done_writing()
+    await agent.until("reset")
+    await until(lambda: not served.unacknowledged("n1"))
+    await served.update()
+    await agent.until("changes")
+    for _ in range(10):
+        await served.pass_time(8)
+        await agent.until("bookmark")
+    assert await served.state() == "STALE"
+
+
+async def test_a_box_recorded_as_attached_stays_stale_if_its_node_comes_back_without_it(
+    served: Served,
+) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    agent.call.cancel()
+    await served.hosting("b2")
+    assert await served.state() == "STALE"
+
+
+async def test_a_node_that_attaches_is_sent_every_change_between_reading_and_answering(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that overtakes the answer to an attach must not be followed by what was read."""
+    await served.create("b1")
+    agent = await served.hosting()
+    read = served.store.entries
+
+    async def slowly(tenant: str, box_ids: Sequence[str]) -> object:
+        found = await read(tenant, box_ids)
+        await served.update("b1", DENY_ALL)
+        await until(lambda: not served.app.node_streams.all_connected()[0].feed.has_items)
+        return found
+
+    monkeypatch.setattr(served.store, "entries", slowly)
+    await agent.attach("b1")
+    await agent.until("changes")
+    await served.pass_time(8)
+    await agent.reaches(2)
+    assert agent.entries["b1"].network_policy == DENY_ALL
+
+
+def test_the_kinds_of_messages_are_those_of_the_contract() -> None:
+    message = enforcement_service_pb2.StreamPoliciesResponse.DESCRIPTOR.oneofs_by_name["message"]
+    assert [field.name for field in message.fields] == [
+        "reset",
+        "changes",
+        "bookmark",
+        "go_away",
+        "fenced",
+    ]

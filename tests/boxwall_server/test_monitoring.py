@@ -1,0 +1,117 @@
+"""Metrics and health over HTTP."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from boxwall_server.config import BadConfig, TcpAddress
+from boxwall_server.metrics import Metrics
+from boxwall_server.monitoring import monitoring_app, serve_monitoring
+
+NAMES = [
+    "boxwall_request_seconds",
+    "boxwall_commit_seconds",
+    "boxwall_acknowledge_seconds",
+    "boxwall_streams",
+    "boxwall_streams_ended",
+    "boxwall_streams_deferred",
+    "boxwall_node_lag_revisions",
+    "boxwall_refusals",
+    "boxwall_refusals_dropped",
+    "boxwall_revision",
+    "boxwall_boxes_expired",
+]
+
+
+def ask(path: str, *, healthy: bool = True, metrics: Metrics | None = None) -> tuple[str, str]:
+    """Ask the application without a socket; return status and body."""
+    environ: dict[str, Any] = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    answered: list[str] = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        answered.append(status)
+
+    body = monitoring_app(metrics or Metrics(), lambda: healthy)(environ, start_response)
+    return answered[0], b"".join(body).decode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_metric_is_there_with_its_help(name: str) -> None:
+    status, body = ask("/metrics")
+    assert status == "200 OK"
+    assert f"# HELP {name}" in body
+
+
+def test_metrics_carry_what_was_counted() -> None:
+    metrics = Metrics()
+    metrics.expired.inc(3)
+    metrics.request_observer("s", "m")("OK", 0.002)
+    metrics.request_observer("s", "m")("OK", 0.002)
+    _, body = ask("/metrics", metrics=metrics)
+    assert "boxwall_boxes_expired_total 3.0" in body
+    assert 'boxwall_request_seconds_count{code="OK",method="m",service="s"} 2.0' in body
+
+
+def test_two_servers_in_one_process_have_metrics_of_their_own() -> None:
+    first, second = Metrics(), Metrics()
+    first.revision.set(7)
+    assert second.registry.get_sample_value("boxwall_revision") == 0
+
+
+@pytest.mark.parametrize(
+    ("healthy", "answer"),
+    [(True, ("200 OK", "serving\n")), (False, ("503 Service Unavailable", "not serving\n"))],
+)
+def test_health_is_told_as_it_is_now(healthy: bool, answer: tuple[str, str]) -> None:
+    assert ask("/healthz", healthy=healthy) == answer
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/admin", ""])
+def test_another_path_says_what_there_is(path: str) -> None:
+    assert ask(path) == ("404 Not Found", "there are /metrics and /healthz\n")
+
+
+@contextmanager
+def connected(port: int) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_it_is_served_for_as_long_as_it_is_wanted() -> None:
+    with (
+        serve_monitoring(TcpAddress("127.0.0.1", 0), Metrics(), lambda: True) as port,
+        connected(port) as connection,
+    ):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"serving\n"
+    with pytest.raises(OSError), connected(port) as connection:  # noqa: PT011  # refused
+        connection.request("GET", "/healthz")
+
+
+def test_a_client_that_says_nothing_does_not_keep_others_from_asking() -> None:
+    with (
+        serve_monitoring(TcpAddress("127.0.0.1", 0), Metrics(), lambda: True) as port,
+        socket.create_connection(("127.0.0.1", port)),
+        connected(port) as connection,
+    ):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+
+
+def test_an_address_that_is_taken_is_refused_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = TcpAddress("127.0.0.1", taken.getsockname()[1])
+        with (
+            pytest.raises(BadConfig, match="choose another with --metrics-listen"),
+            serve_monitoring(address, Metrics(), lambda: True),
+        ):
+            pass
