@@ -4,6 +4,7 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import grpc
 import structlog
@@ -36,6 +37,9 @@ from boxwall_server.service.watches import Watches
 from boxwall_server.store.base import Store
 from boxwall_server.store.records import NodeRecord
 from boxwall_server.store.sqlite import open_sqlite
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+"""Of streams, where nodes name thousands of boxes at once. The configuration limits requests."""
 
 _log = structlog.get_logger()
 
@@ -78,14 +82,17 @@ class App:
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
         layers = (access_layer(metrics, clock), errors_layer)
+        size = config.max_request_bytes
         boxes, enforcement, nodes = SERVICES
         self._handlers = (
-            generic_handler(boxes, box_handlers, layers),
-            generic_handler(enforcement, self.node_streams.handlers(), layers),
-            generic_handler(nodes, node_handlers, layers),
+            generic_handler(boxes, box_handlers, layers, max_request_bytes=size),
+            generic_handler(
+                enforcement, self.node_streams.handlers(), layers, max_request_bytes=size
+            ),
+            generic_handler(nodes, node_handlers, layers, max_request_bytes=size),
         )
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_options(config))
+        self._server = grpc.aio.server(options=_options())
         self.serving = False
         self.address: Address = config.listen
 
@@ -174,10 +181,10 @@ def _defaults(config: ServerConfig) -> Defaults:
     )
 
 
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
+def _options() -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),

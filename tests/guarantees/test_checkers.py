@@ -1,74 +1,25 @@
 """Each checker catches what it is there for, and lets what is right pass."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from boxwall.v1 import box_pb2, box_service_pb2, enforcement_service_pb2, policy_pb2
 from boxwall.wire.frames import changes_frame, entry_to_bytes
-from boxwall_server.changes.revision import CommitId, Cursor, Epoch, Revision, cursor_to_token
-from guarantees.checkers import Checkers
+from boxwall_server.changes.revision import CommitId, Cursor, Revision
+from guarantees.cases import (
+    EPOCH,
+    OTHER_EPOCH,
+    bookmark,
+    changes,
+    cursor,
+    message,
+    observed,
+    reset,
+    token,
+)
 from guarantees.heard import Heard, Said, heard
-from guarantees.history import GuaranteeBroken, History, Write, box_state, policy_state
-
-EPOCH = Epoch(b"e" * 16)
-OTHER_EPOCH = Epoch(b"f" * 16)
-
-
-def cursor(revision: int, frame: int = 0, epoch: Epoch = EPOCH) -> Cursor:
-    commit = CommitId(revision.to_bytes(8, "big"))
-    return Cursor(epoch=epoch, revision=Revision(revision), commit_id=commit, frame=frame)
-
-
-def token(revision: int) -> str:
-    return cursor_to_token(cursor(revision), "default")
-
-
-def history() -> History:
-    """b1 is made and written twice, b2 is made and deleted, revision 4 shows nothing."""
-    return History(
-        [
-            Write(1, "b1", b"one"),
-            Write(2, "b2", b"two"),
-            Write(3, "b1", b"three"),
-            Write(4),
-            Write(5, "b2", None),
-            Write(6, "b1", b"six"),
-        ]
-    )
-
-
-def message(kind: str, at: int | None, time: float = 0.0, last: bool = False, **said: Any) -> Heard:
-    return Heard(
-        time=time,
-        kind=kind,
-        cursor=None if at is None else cursor(at),
-        said=tuple(Said(box_id, state) for box_id, state in said.items()),
-        last=last,
-    )
-
-
-def reset(at: int | None, **said: Any) -> Heard:
-    return message("reset", at, last=at is not None, **said)
-
-
-def changes(at: int | None, **said: Any) -> Heard:
-    return message("changes", at, **said)
-
-
-def bookmark(at: int, time: float = 0.0) -> Heard:
-    return message("bookmark", at, time)
-
-
-def observed(*messages: Heard, settle: float | None = None, **fields: Any) -> Checkers:
-    checkers = Checkers(history(), now=0.0, **fields)
-    for one in messages:
-        checkers.take_heard(one)
-    if settle is not None:
-        checkers.settle(settle)
-    return checkers
-
+from guarantees.history import GuaranteeBroken, box_state, policy_state
 
 GOOD: dict[str, Callable[[], object]] = {
     "everything in order": lambda: observed(
@@ -253,38 +204,6 @@ def test_every_checker_has_a_planted_violation() -> None:
         "Bookmarked",
         "Live",
     }
-
-
-def test_a_box_that_is_attached_again_may_be_answered_with_what_it_was_sent_before() -> None:
-    checkers = observed(reset(6, b1=b"six"), scope=["b1"])
-    checkers.attach(["b1"])
-    checkers.take_heard(changes(6, b1=b"six"))
-    with pytest.raises(GuaranteeBroken, match="Unique"):
-        checkers.take_heard(changes(6, b1=b"six"))
-
-
-def test_a_box_that_was_attached_is_in_scope_once_it_was_answered() -> None:
-    checkers = observed(reset(3, b1=b"three"), scope=["b1"])
-    checkers.attach(["b2"])
-    checkers.take_heard(bookmark(4))
-    checkers.take_heard(changes(4, b2=b"two"))
-    with pytest.raises(GuaranteeBroken, match="Bookmarked"):
-        checkers.take_heard(bookmark(5))
-
-
-def test_a_box_that_was_detached_is_none_of_the_streams_business() -> None:
-    checkers = observed(reset(4, b1=b"three", b2=b"two"), scope=["b1", "b2"])
-    checkers.detach(["b2"])
-    checkers.take_heard(changes(6, b1=b"six"))
-    checkers.settle(1.0)
-
-
-def test_a_box_that_was_refused_is_not_in_scope() -> None:
-    checkers = Checkers(history(), now=0.0, scope=["b1", "b2"])
-    said = (Said("b1", b"three"), Said("b2", None, refused=True))
-    checkers.take_heard(Heard(time=0, kind="reset", cursor=cursor(4), said=said, last=True))
-    checkers.take_heard(changes(6, b1=b"six"))
-    checkers.settle(1.0)
 
 
 def test_messages_of_both_streams_are_read_alike() -> None:

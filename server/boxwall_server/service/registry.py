@@ -50,12 +50,17 @@ Layer: TypeAlias = Callable[[Rpc, Handler], Handler]
 
 
 def generic_handler(
-    service: ServiceDescriptor, handlers: Mapping[str, Handler], layers: Sequence[Layer]
+    service: ServiceDescriptor,
+    handlers: Mapping[str, Handler],
+    layers: Sequence[Layer],
+    *,
+    max_request_bytes: int = 256 * 1024,
 ) -> grpc.GenericRpcHandler:
     """Return what `grpc.aio.Server.add_generic_rpc_handlers` takes.
 
-    `handlers` are by method name in snake case; the first layer is the outermost. Raises ValueError
-    when a method has no handler, or a handler no method.
+    `handlers` are by method name in snake case; the first layer is the outermost. A request that is
+    larger than `max_request_bytes` is refused; messages of a stream may be as large as gRPC takes.
+    Raises ValueError when a method has no handler, or a handler no method.
     """
     by_name = {snake_case(method.name): method for method in service.methods}
     if by_name.keys() != handlers.keys():
@@ -64,7 +69,7 @@ def generic_handler(
     return grpc.method_handlers_generic_handler(
         service.full_name,
         {
-            method.name: _rpc_handler(service, method, handlers[name], layers)
+            method.name: _rpc_handler(service, method, handlers[name], layers, max_request_bytes)
             for name, method in by_name.items()
         },
     )
@@ -76,12 +81,16 @@ def snake_case(name: str) -> str:
 
 
 def _rpc_handler(
-    service: ServiceDescriptor, method: MethodDescriptor, handler: Handler, layers: Sequence[Layer]
+    service: ServiceDescriptor,
+    method: MethodDescriptor,
+    handler: Handler,
+    layers: Sequence[Layer],
+    max_request_bytes: int,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     rpc = Rpc(service.full_name, method.name, method.server_streaming)
     read = _reader(method)
     if not method.client_streaming:
-        handler = _reading(read, handler)
+        handler = _reading(read, handler, max_request_bytes)
     for layer in reversed(layers):
         handler = layer(rpc, handler)
 
@@ -112,10 +121,15 @@ def _reader(method: MethodDescriptor) -> Callable[[bytes], Message]:
     return read
 
 
-def _reading(read: Callable[[bytes], Message], handler: Handler) -> Handler:
+def _reading(read: Callable[[bytes], Message], handler: Handler, max_bytes: int) -> Handler:
     """Return a handler of bytes. gRPC would read them outside all layers, and answer UNKNOWN."""
 
     async def reading(request: bytes, call: Call) -> Any:
+        if len(request) > max_bytes:
+            raise ApiError(
+                ErrorReason.INVALID_REQUEST,
+                f"the request has {len(request)} bytes; at most {max_bytes} are allowed",
+            )
         return await handler(read(request), call)
 
     return reading

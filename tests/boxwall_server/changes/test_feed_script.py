@@ -8,11 +8,10 @@ from boxwall_server.changes.feed import (
     FrameKind,
     IllegalInput,
     Item,
-    NeverSent,
     NodeFeed,
 )
-from boxwall_server.changes.revision import CommitId, Cursor, Revision
-from fakes.changes import EPOCH, OTHER_EPOCH, cursor, item
+from boxwall_server.changes.revision import Cursor, Revision
+from fakes.changes import cursor, item
 
 RESET, CHANGES, BOOKMARK = FrameKind.RESET, FrameKind.CHANGES, FrameKind.BOOKMARK
 
@@ -44,14 +43,6 @@ def said(frame: Frame) -> tuple[FrameKind, list[tuple[str, int]], Cursor | None]
 
 def state_of(feed: NodeFeed) -> FeedState:
     return feed.state
-
-
-def since(feed: NodeFeed) -> float | None:
-    return feed.unacknowledged_since
-
-
-def applied(feed: NodeFeed, at: Cursor) -> list[tuple[str, int]]:
-    return [(box_id, revision) for box_id, revision in feed.acknowledge(at)]
 
 
 def test_while_collecting_nothing_is_taken() -> None:
@@ -241,85 +232,3 @@ def test_a_detached_box_is_not_sent_not_even_what_waited() -> None:
     feed.narrow(["b1", "never there"])
     assert feed.scope == {"b2"}
     assert said(take(feed, 11)) == (BOOKMARK, [], cursor(11, frame=2))
-
-
-def test_an_acknowledgement_puts_in_force_everything_up_to_its_frame() -> None:
-    feed = live(item("b1", 1), item("b2", 2))
-    feed.change(item("b1", 11))
-    first = take(feed, 11)
-    feed.change(item("b2", 12))
-    take(feed, 12)
-    assert first.cursor is not None
-    assert applied(feed, first.cursor) == [("b1", 1), ("b2", 2), ("b1", 11)]
-    assert applied(feed, cursor(12, frame=3)) == [("b2", 12)]
-
-
-def test_pages_without_a_cursor_are_acknowledged_with_the_next_frame_that_has_one() -> None:
-    feed = live(item("b1", 1), item("b2", 2), max_frame_bytes=1)
-    assert feed.unacknowledged_since == 0.0
-    assert applied(feed, cursor(10, frame=2)) == [("b1", 1), ("b2", 2)]
-
-
-def test_acknowledging_twice_or_an_older_frame_gives_nothing() -> None:
-    feed = live(item("b1", 1))
-    take(feed, 10)
-    assert applied(feed, cursor(10, frame=2)) == [("b1", 1)]
-    assert applied(feed, cursor(10, frame=2)) == []
-    assert applied(feed, cursor(10, frame=1)) == []
-
-
-REWOUND = Cursor(epoch=EPOCH, revision=Revision(10), commit_id=CommitId(b"rewound!"), frame=2)
-NEVER_SENT = {
-    "a frame of the future": cursor(10, frame=3),
-    "no frame": cursor(10),
-    "another revision with the frame": cursor(11, frame=2),
-    "another epoch": cursor(10, frame=2, epoch=OTHER_EPOCH),
-    "another commit": REWOUND,
-}
-
-
-@pytest.mark.parametrize("at", NEVER_SENT.values(), ids=NEVER_SENT)
-def test_acknowledging_what_was_never_sent_is_refused_and_changes_nothing(at: Cursor) -> None:
-    feed = live(item("b1", 1))
-    take(feed, 10)
-    with pytest.raises(NeverSent):
-        feed.acknowledge(at)
-    assert applied(feed, cursor(10, frame=2)) == [("b1", 1)]
-
-
-@pytest.mark.parametrize(
-    "at",
-    [cursor(10**9, frame=1), cursor(10, frame=1, epoch=OTHER_EPOCH)],
-    ids=["a revision of the future", "another epoch"],
-)
-def test_an_acknowledged_frame_is_no_cover_for_a_cursor_that_was_never_sent(at: Cursor) -> None:
-    feed = live(item("b1", 1))
-    feed.acknowledge(cursor(10, frame=1))
-    with pytest.raises(NeverSent):
-        feed.acknowledge(at)
-
-
-def test_a_page_that_is_not_the_last_cannot_be_acknowledged() -> None:
-    feed = live(item("b1", 1), item("b2", 2), max_frame_bytes=1)
-    with pytest.raises(NeverSent):
-        feed.acknowledge(cursor(10, frame=1))
-    assert applied(feed, cursor(10, frame=2)) == [("b1", 1), ("b2", 2)]
-
-
-def test_the_oldest_frame_that_could_be_acknowledged_is_timed() -> None:
-    feed = collecting("b1")
-    assert since(feed) is None
-    feed.load([item("b1", 1)], cursor(10), reset=True)
-    take(feed, 10, now=5.0)
-    take(feed, 10, now=13.0)
-    assert since(feed) == 5.0
-    feed.acknowledge(cursor(10, frame=1))
-    assert since(feed) == 13.0
-    feed.acknowledge(cursor(10, frame=2))
-    assert since(feed) is None
-
-
-def test_of_a_node_that_cannot_speak_no_acknowledgement_is_expected() -> None:
-    feed = live(item("b1", 1))
-    feed.forget_acknowledgements()
-    assert since(feed) is None

@@ -21,7 +21,7 @@ from fakes.changes import OTHER_EPOCH, cursor
 CURSORS = st.builds(
     Cursor,
     epoch=st.binary(min_size=16, max_size=16).map(Epoch),
-    revision=st.integers(0, 2**64 - 1).map(Revision),
+    revision=st.integers(0, 2**63 - 1).map(Revision),
     commit_id=st.binary(min_size=8, max_size=8).map(CommitId),
     frame=st.integers(0, 2**32 - 1),
 )

@@ -32,10 +32,6 @@ def update_box(served: Served, mask: list[str], etag: str = "", **fields: Any) -
     )
 
 
-def list_boxes(served: Served, **fields: Any) -> Any:
-    return served.boxes.ListBoxes(box_service_pb2.ListBoxesRequest(**fields))
-
-
 async def test_a_box_without_a_policy_allows_all_and_gets_an_id(served: Served) -> None:
     box = await served.boxes.CreateBox(Create())
     assert box.network_policy == ALLOW_ALL
@@ -265,68 +261,3 @@ async def test_a_deleted_box_is_gone_and_its_id_can_be_used_again(served: Served
     assert (answer.revision, state_name(answer.enforcement)) == (2, "NOT_ATTACHED")
     assert (await refusal(served.get())).reason is ErrorReason.BOX_NOT_FOUND
     assert (await served.create()).uid != first.uid
-
-
-async def pages_of(served: Served, **fields: Any) -> list[str]:
-    found, token = [], ""
-    while True:
-        page = await list_boxes(served, page_token=token, **fields)
-        found += [box.id for box in page.boxes]
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-async def test_pages_are_in_order_whole_and_stable_under_writes(served: Served) -> None:
-    for number in range(7):
-        await served.create(f"b{number}")
-    page = await list_boxes(served, page_size=3)
-    assert [box.id for box in page.boxes] == ["b0", "b1", "b2"]
-    await served.delete("b1")
-    await served.create("a-new-one")
-    rest = await pages_of(served, page_size=3)
-    assert rest == ["a-new-one", "b0", "b2", "b3", "b4", "b5", "b6"]
-    page = await list_boxes(served, page_size=3, page_token=page.next_page_token)
-    assert [box.id for box in page.boxes] == ["b3", "b4", "b5"]
-
-
-@pytest.mark.parametrize(
-    ("where", "found"),
-    [
-        ({"name_prefix": "a"}, ["b1"]),
-        ({"labels": {"k": "v"}}, ["b1"]),
-        ({"mode": policy_pb2.MODE_DENY_ALL}, ["b2"]),
-        ({"node_id": "n1"}, ["b1", "b3"]),
-        ({"node_id": "n1", "name_prefix": "a"}, ["b1"]),
-        ({"name_prefix": "zzz"}, []),
-    ],
-)
-async def test_a_filter_shows_what_matches_it_all(
-    served: Served, where: dict[str, Any], found: list[str]
-) -> None:
-    await served.create("b1", name="ada", labels={"k": "v", "x": "y"}, node_id="n1")
-    await served.create("b2", network_policy=DENY_ALL)
-    await served.create("b3")
-    await served.hosting("b3")
-    assert await pages_of(served, filter=where) == found
-
-
-async def test_a_page_token_of_another_filter_is_refused(served: Served) -> None:
-    await served.create("b1")
-    await served.create("b2")
-    token = (await list_boxes(served, page_size=1)).next_page_token
-    error = await refusal(list_boxes(served, page_token=token, filter={"name_prefix": "x"}))
-    assert error.reason is ErrorReason.INVALID_PAGE_TOKEN
-
-
-async def test_a_revision_that_is_not_reached_can_be_asked_for_again(served: Served) -> None:
-    await served.create()
-    request = box_service_pb2.GetBoxRequest(box_id="b1", at_least_revision=2)
-    error = await refusal(served.boxes.GetBox(request))
-    assert (error.status, error.reason) == (
-        grpc.StatusCode.UNAVAILABLE,
-        ErrorReason.REVISION_NOT_REACHED,
-    )
-    assert error.retry_after is not None
-    await served.update()
-    assert (await served.boxes.GetBox(request)).policy_revision == 2

@@ -14,7 +14,7 @@ from boxwall.wire.errors import ErrorReason
 from boxwall_server.config import BadConfig
 from boxwall_server.service.registry import SERVICES, generic_handler, snake_case
 from boxwall_server.store import errors as store_errors
-from fakes.service import Served, refusal, serving
+from fakes.service import Served, refusal, serving, until
 
 OURS = [
     "boxwall.v1.BoxService",
@@ -52,7 +52,11 @@ async def test_a_server_that_stops_says_first_that_it_does_not_serve(tmp_path: P
 
 async def test_a_server_that_stops_takes_no_new_streams(served: Served) -> None:
     served.hub.go_away()
-    error = await refusal((await served.subscribe()).call.read())
+
+    async def first_message() -> Any:
+        return await (await served.subscribe()).next()
+
+    error = await refusal(first_message())
     assert (error.status, error.reason) == (
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.SHUTTING_DOWN,
@@ -145,7 +149,7 @@ async def test_calls_are_counted_and_the_failed_ones_logged(served: Served) -> N
     await served.create()
     await refusal(served.get("b9"))
     labels = {"service": "boxwall.v1.BoxService", "method": "GetBox", "code": "NOT_FOUND"}
-    assert served.metric("boxwall_request_seconds_count", **labels) == 1
+    await until(lambda: served.metric("boxwall_request_seconds_count", **labels) == 1)
     labels |= {"method": "CreateBox", "code": "OK"}
     assert served.metric("boxwall_request_seconds_count", **labels) == 1
     (log,) = [log for log in served.logs if log["event"] == "call_failed"]
@@ -190,8 +194,10 @@ async def test_a_socket_is_for_its_owner_alone(served: Served, tmp_path: Path) -
 
 def test_every_method_must_have_a_handler_and_every_handler_a_method() -> None:
     with pytest.raises(ValueError, match="forgotten"):
-        generic_handler(SERVICES[1], {"stream_policies": broken, "forgotten": broken}, ())
+        generic_handler(
+            SERVICES[1], {"stream_policies": broken, "forgotten": broken}, (), max_request_bytes=1
+        )
     with pytest.raises(ValueError, match="stream_policies"):
-        generic_handler(SERVICES[1], {}, ())
+        generic_handler(SERVICES[1], {}, (), max_request_bytes=1)
     assert snake_case("UpdateNetworkPolicy") == "update_network_policy"
     assert [service.full_name for service in SERVICES] == OURS
