@@ -272,6 +272,8 @@ class NodeStreams:
         """Take in what the node says, until it closes its side."""
         try:
             async for request in inbox:
+                if subscriber.ended_by is not None:
+                    return  # replaced: what it still says must not count for the newer stream
                 subscriber.heard()
                 await self._take_in(subscriber, request)
         except (ApiError, StoreError) as exc:

@@ -25,6 +25,9 @@ QUEUED: Final = 1_000
 
 MAX_REPORT: Final = 1_000
 
+MAX_REFUSAL_BYTES: Final = 2_048
+"""So that all that may wait for a watcher fits into one message."""
+
 
 class RefusalBoard:
     """Where nodes report and watchers look."""
@@ -71,6 +74,10 @@ class RefusalBoard:
         if len(report.refusals) > MAX_REPORT:
             raise ApiError(
                 ErrorReason.STREAM_MISUSED, f"more than {MAX_REPORT} refusals in one report"
+            )
+        if any(refusal.ByteSize() > MAX_REFUSAL_BYTES for refusal in report.refusals):
+            raise ApiError(
+                ErrorReason.STREAM_MISUSED, f"a refusal has more than {MAX_REFUSAL_BYTES} bytes"
             )
         for box_id in {refusal.box for refusal in report.refusals}:
             if node.id not in self._ledger.hosts(node.tenant, box_id):

@@ -130,6 +130,7 @@ async def test_a_detached_box_is_not_attached_and_not_sent(served: Served) -> No
     await agent.attach("b2")
     await agent.until("changes")
     assert await served.state() == "NOT_ATTACHED"
+    assert served.hub.routes.hosts("default", "b1") == (), "nothing is kept of it"
     await served.update()
     await served.pass_time(8)
     await agent.until("bookmark")

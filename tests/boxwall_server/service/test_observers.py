@@ -239,6 +239,23 @@ async def test_a_large_state_comes_in_pages_below_a_megabyte(served: Served) -> 
         stream.checkers.settle(served.clock.steady())
 
 
+@BOTH
+async def test_many_large_changes_come_in_pages_and_only_the_last_has_a_cursor(
+    served: Served, kind: str
+) -> None:
+    await served.create("b0")
+    first = await opened(served, kind)
+    await first.until("reset")
+    first.call.cancel()
+    domains = [f"{'x' * 60}.{'y' * 60}.n{number}.test" for number in range(1_000)]
+    policy = policy_pb2.NetworkPolicy(custom=policy_pb2.CustomPolicy(allowed_domains=domains))
+    for number in range(12):
+        await served.create(f"c{number:02}", network_policy=policy)
+    again = await opened(served, kind, first.cursor)
+    await again.reaches(13)
+    assert [bool(message.cursor) for message in again.messages] == [False, True]
+
+
 async def test_a_thousand_changes_are_shown_to_many_observers_each_exactly_once(
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from boxwall.v1 import box_service_pb2, policy_pb2
-from boxwall.wire.errors import ErrorReason
+from boxwall.wire.errors import ErrorReason, error_from_rpc
 from boxwall_server.service import refusals as board
 from fakes.service import Served, fields_of, refusal, until
 
@@ -196,3 +196,10 @@ async def test_a_watch_that_its_client_leaves_is_forgotten(served: Served) -> No
     await read(call)
     call.cancel()
     await until(lambda: not served.hub.open_streams)
+
+
+async def test_a_refusal_that_is_too_large_ends_the_stream_of_its_node(served: Served) -> None:
+    await served.create()
+    agent = await served.hosting("b1")
+    await agent.refuse(refused(domain="x" * 3_000))
+    assert error_from_rpc(await agent.ended()).reason is ErrorReason.STREAM_MISUSED

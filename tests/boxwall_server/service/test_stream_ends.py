@@ -9,6 +9,8 @@ import pytest
 
 from boxwall.v1 import node_service_pb2, stream_pb2
 from boxwall.wire.errors import ErrorReason, WireError, error_from_rpc
+from boxwall_server.changes.revision import Revision
+from boxwall_server.enforcement import State
 from boxwall_server.store.mutations import FenceNode
 from fakes.agent import Agent
 from fakes.service import Served, refusal, serving, until
@@ -88,6 +90,8 @@ async def test_the_acknowledgements_of_a_fenced_node_do_not_count(served: Served
     await served.store.apply(FenceNode(tenant="default", node_id="n1", reason=""))
     served.app.node_streams.fence(stream.node)
     stream.acknowledged(stream_pb2.Ack(cursor=agent.cursor))  # it was on its way
+    found = served.ledger.judge("default", "b1", Revision(1), ["n1"])
+    assert found.state is State.STALE, "at once, though the stream has not ended yet"
     assert await served.state() == "STALE"
 
 
