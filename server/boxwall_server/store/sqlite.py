@@ -1,9 +1,8 @@
 """The SQLite store: one file, no set-up, durable.
 
 Writes: the statements of a batch run on the event loop, the commit, which is what waits for the
-disk, in a thread. (With the statements in that thread too, each of them waits for the interpreter
-lock of a busy loop; measured, see docs/adr/0006.) While a batch commits, what comes in gathers for
-the next.
+disk, in a thread. (In that thread too, each statement could wait for the interpreter lock of a busy
+loop; see docs/adr/0006.) While a batch commits, what comes in gathers for the next.
 
 Reads: in a small pool of threads, each with a connection of its own.
 """
