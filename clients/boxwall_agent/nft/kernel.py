@@ -1,0 +1,221 @@
+"""The socket to nf_tables: transactions go out, what the kernel holds comes back.
+
+A transaction is over when `send` returns: netlink works in the sender's context, so the answer is
+there to be read without waiting. An update of one box takes about a tenth of a millisecond, and is
+made on the event loop. Not safe for several threads.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from boxwall_agent.errors import KernelError, KernelRejected, KernelUnsure, KernelUnusable
+from boxwall_agent.netlink import (
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Flags,
+    Message,
+    iterate_attributes,
+    message,
+    read_attributes,
+    read_be32,
+    read_messages,
+    text,
+)
+from boxwall_agent.nft.batch import INET, SUBSYSTEM, Batch, TableFlags, Type
+from boxwall_agent.nft.objects import TABLE, Element
+
+NETLINK_NETFILTER: Final = 12
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
+_BUFFER_BYTES: Final = 64 << 20
+"""A transaction of 10,000 boxes is one message of some megabytes."""
+
+_RECEIVE_BYTES: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The state of all tables of the namespace: it grows by one with every transaction."""
+
+    number: int
+    process: int
+    """Who made the last transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How often an element was hit."""
+
+    packets: int
+    octets: int
+
+
+class Nftables:
+    """One socket: the owner of the table where the kernel knows owners. Close it when done."""
+
+    def __init__(self) -> None:
+        """Raises KernelUnusable."""
+        try:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+            )
+        except OSError as exc:
+            raise KernelUnusable(f"netlink cannot be used: {exc.strerror}") from exc
+        for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+            # Refused without CAP_NET_ADMIN, which the first transaction will tell better.
+            with contextlib.suppress(PermissionError):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        self._socket.bind((0, 0))
+        self._sequence = 1
+
+    @property
+    def port(self) -> int:
+        """Netlink port id of the socket: what notifications name as the author."""
+        return int(self._socket.getsockname()[0])
+
+    def close(self) -> None:
+        """Close. A persistent table stays, and so do its rules."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def commit(self, batch: Batch, *, generation: int | None = None) -> None:
+        """Put all of `batch` in force at one instant.
+
+        Raises KernelRejected (nothing changed; errno ERESTART if `generation` is not the current
+        one any more) or KernelUnsure.
+        """
+        if not batch:
+            return
+        encoded = batch.encode(self._take(len(batch) + 2), generation=generation)
+        self._send(encoded.data)
+        failure: Message | None = None
+        while True:
+            for answer in self._receive():
+                if answer.kind != NLMSG_ERROR:
+                    continue
+                if answer.error and failure is None:
+                    failure = answer
+                if answer.sequence in (encoded.first, encoded.last):
+                    if failure is not None:
+                        step = batch.describe(failure.sequence, encoded)
+                        raise KernelRejected(failure.error, step, os.strerror(failure.error))
+                    return
+
+    def generation(self) -> Generation:
+        """Return the current generation."""
+        (answer,) = self._ask(Type.GETGEN, Flags(0), b"")
+        found = read_attributes(answer.body)
+        return Generation(read_be32(found[1]), read_be32(found[2]))
+
+    def table_flags(self) -> TableFlags | None:
+        """Return the flags of the table, or None if there is none."""
+        try:
+            (answer,) = self._ask(Type.GETTABLE, Flags(0), text(1, TABLE))
+        except KernelRejected as exc:
+            if exc.errno == errno.ENOENT:
+                return None
+            raise
+        return TableFlags(read_be32(read_attributes(answer.body)[2]))
+
+    def set_names(self) -> list[str]:
+        """Return the names of the table's sets and maps."""
+        answers = self._ask(Type.GETSET, Flags.DUMP, text(1, TABLE))
+        return [read_attributes(answer.body)[2].rstrip(b"\0").decode() for answer in answers]
+
+    def rule_count(self) -> int:
+        """Return how many rules the table has."""
+        return len(self._ask(Type.GETRULE, Flags.DUMP, text(1, TABLE)))
+
+    def elements(self, name: str) -> Iterator[Element]:
+        """Yield the elements of a set; of a range its two ends."""
+        for key, found in self._dump_elements(name):
+            value = read_attributes(found[2])[1] if 2 in found else b""
+            yield Element(name, key, value)
+
+    def counters(self, name: str) -> dict[bytes, Counted]:
+        """Return what each element of a set of counters has counted, by key."""
+        return {key: _counter(found[7]) for key, found in self._dump_elements(name) if 7 in found}
+
+    def _dump_elements(self, name: str) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+        for answer in self._ask(Type.GETSETELEM, Flags.DUMP, text(1, TABLE) + text(2, name)):
+            for _, element in iterate_attributes(read_attributes(answer.body).get(3, b"")):
+                found = read_attributes(element)
+                yield read_attributes(found[1])[1], found
+
+    def _ask(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message]:
+        sequence = self._take(1)
+        wanted = SUBSYSTEM << 8 | kind
+        self._send(message(wanted, flags, sequence, attributes, family=INET))
+        answers: list[Message] = []
+        while True:
+            for answer in self._receive():
+                if answer.sequence != sequence:
+                    continue
+                if answer.kind in (NLMSG_ERROR, NLMSG_DONE):
+                    if answer.error:
+                        reason = os.strerror(answer.error)
+                        raise KernelRejected(answer.error, kind.name, reason)
+                    return answers
+                answers.append(answer)
+            if answers and not flags:
+                return answers
+
+    def _take(self, count: int) -> int:
+        first = self._sequence
+        self._sequence = (first + count) & 0x7FFFFFFF or 1
+        return first
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as exc:
+            if exc.errno == errno.EMSGSIZE:
+                raise KernelRejected(exc.errno, "the transaction", "it is too large") from exc
+            raise KernelUnsure(f"sending to the kernel failed: {exc.strerror}") from exc
+
+    def _receive(self) -> list[Message]:
+        try:
+            return list(read_messages(self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)))
+        except InterruptedError:
+            return []
+        except BlockingIOError as exc:
+            raise KernelUnsure("the kernel's answer did not come") from exc
+        except OSError as exc:
+            raise KernelUnsure(f"the kernel's answer was lost: {exc.strerror}") from exc
+
+
+def open_nftables() -> Nftables:
+    """Return a socket that nf_tables answers on. Raises KernelUnusable with the reason."""
+    nftables = Nftables()
+    try:
+        nftables.generation()
+    except KernelError as exc:
+        nftables.close()
+        raise KernelUnusable(_advice(exc)) from exc
+    return nftables
+
+
+def _advice(exc: KernelError) -> str:
+    number = exc.errno if isinstance(exc, KernelRejected) else 0
+    if number in (errno.EPERM, errno.EACCES):
+        return "nf_tables needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
+    if number in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
+        return "the kernel has no nf_tables; load the module nf_tables"
+    return f"nf_tables does not answer: {exc}"
+
+
+def _counter(expression: bytes) -> Counted:
+    """Of NFTA_SET_ELEM_EXPR."""
+    body = read_attributes(read_attributes(expression)[2])
+    octets, packets = (int.from_bytes(body[number], "big") for number in (1, 2))
+    return Counted(packets, octets)

@@ -1,0 +1,369 @@
+"""The table, as it is before any box: sets, chains and rules. Pure.
+
+A box is no object here. It is elements, keyed by its interface's index, in sets that all boxes
+share, so the cost of a change does not grow with the number of boxes. Dispatch is by name and data
+by index: an interface made anew under a name that is known matches no element, and reaches nothing.
+
+What a packet goes through:
+
+    prerouting, after conntrack, before any DNAT: what a box sends, to wherever
+        live grant -> accept; from a box -> from_box: judge, stamp the connection with the grant
+    input: what a box sends to the node itself; answers and neighbour discovery only
+    forward: what comes to a box
+        live grant -> accept; to a box -> to_box: an answer is judged by where the box had opened to
+    output: what the node opens towards a box is marked, so that its answers pass
+
+Each rule judges and stamps by one look-up: a map's value is the grant. Judging first and stamping
+from another look-up after would stamp a refused connection if a change came in between.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from boxwall.policy.addresses import Network
+from boxwall_agent.marks import OPENED_INBOUND, POKE
+from boxwall_agent.nft.expressions import (
+    ORIGINAL,
+    R1,
+    REPLY,
+    Base,
+    Ct,
+    Meta,
+    State,
+    Verdict,
+    above_limit,
+    counter,
+    ct,
+    differs,
+    equals,
+    host32,
+    immediate,
+    limit,
+    log,
+    lookup,
+    masked,
+    masquerade,
+    meta,
+    more_connections_than,
+    notrack,
+    payload,
+    reject_as_prohibited,
+    reject_with_reset,
+    set_ct,
+    small_register,
+    verdict,
+)
+from boxwall_agent.nft.family import FAMILIES, IPV6, Family
+from boxwall_agent.nft.objects import (
+    Chain,
+    Element,
+    Field,
+    Hook,
+    HookPoint,
+    RangeEnd,
+    Rule,
+    Set,
+)
+
+LOG_GROUP: Final = 7
+"""NFLOG group of refused packets."""
+
+RESET_GROUP: Final = 8
+"""NFLOG group of refused packets of open TCP connections, whose far end must be told."""
+
+COPIED_BYTES: Final = 96
+"""Of a refused packet: IPv6 header, an extension header, ports."""
+
+_ACCEPT: Final = verdict(Verdict.ACCEPT)
+_DROP: Final = verdict(Verdict.DROP)
+_TCP: Final = (meta(Meta.L4PROTO), equals(b"\x06"))
+_NOT_TCP: Final = (meta(Meta.L4PROTO), differs(b"\x06"))
+_ICMPV6: Final = (meta(Meta.L4PROTO), equals(b"\x3a"))
+_INBOUND: Final = (ct(Ct.MARK), equals(host32(OPENED_INBOUND)))
+_MARK_INBOUND: Final = (immediate(host32(OPENED_INBOUND)), set_ct(Ct.MARK))
+_FIRST: Final = (ct(Ct.DIRECTION), equals(bytes((ORIGINAL,))))
+_ANSWER: Final = (ct(Ct.DIRECTION), equals(bytes((REPLY,))))
+_BARE_SYN: Final = (
+    *_TCP,
+    payload(Base.TRANSPORT, 13, 1),
+    masked(b"\x17"),  # FIN, SYN, RST and ACK
+    equals(b"\x02"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerBox:
+    """What one box may use of what all share, so that it cannot starve another."""
+
+    new_connections: int = 2_000
+    """A second, with a burst of as many."""
+    connections: int = 16_384
+    """Tracked at one time."""
+    records: int = 20
+    """Refusals recorded a second; all are counted."""
+
+
+def sets(limits: PerBox) -> tuple[Set, ...]:
+    """The sets that are always there; those of prefix lengths come with their first use."""
+    index = (Field.INTERFACE_INDEX,)
+    common = (
+        Set(name="boxes", key=(Field.INTERFACE_NAME,)),
+        Set(name="masqueraded", key=(Field.INTERFACE_NAME,)),
+        Set(name="live", key=(Field.INTERFACE_INDEX, Field.MARK)),
+        Set(name="all", key=index, value=Field.MARK),
+        Set(name="refused", key=index, per_element=(counter(),)),
+        Set(name="spoofed", key=index, per_element=(counter(),)),
+        Set(name="refused_in", key=index, per_element=(counter(),)),
+        Set(name="limited", key=index, per_element=(counter(),)),
+        Set(name="records", key=index, per_element=(limit(limits.records, limits.records),)),
+        Set(
+            name="too_fast",
+            key=index,
+            per_element=(above_limit(limits.new_connections, limits.new_connections),),
+        ),
+        Set(name="too_many", key=index, per_element=(more_connections_than(limits.connections),)),
+    )
+    return (*common, *(made for family in FAMILIES for made in _family_sets(family)))
+
+
+def _family_sets(family: Family) -> Iterator[Set]:
+    v, address = family.suffix, family.field
+    yield Set(name=f"own{v}", key=(Field.INTERFACE_INDEX, address))
+    yield Set(name=f"box{v}", key=(address,))
+    yield Set(name=f"node{v}", key=(address,))
+    yield Set(name=f"blocked{v}", key=(address,), is_interval=True)
+    yield Set(name=f"inbound{v}", key=(address,), is_interval=True)
+    yield Set(name=f"has_allow{v}", key=(Field.INTERFACE_INDEX,))
+    yield Set(name=f"has_deny{v}", key=(Field.INTERFACE_INDEX,))
+
+
+def chains() -> Iterator[Chain]:
+    """All chains; those that are jumped to come first."""
+    for name in ("refuse", "refuse_spoofed", "refuse_limited", "refuse_in", "link_message", "link"):
+        yield Chain(name=name)
+    for family in FAMILIES:
+        for name in ("deny", "allow", "deny_answer", "allow_answer"):
+            yield Chain(name=f"{name}{family.suffix}")
+    for name in ("from_box", "to_node", "to_box", "answers", "node_to_box"):
+        yield Chain(name=name)
+    yield Chain(name="untracked", hook=Hook(point=HookPoint.OUTPUT, priority=-300))
+    yield Chain(name="prerouting", hook=Hook(point=HookPoint.PREROUTING, priority=-190))
+    yield Chain(name="input", hook=Hook(point=HookPoint.INPUT, priority=-10))
+    yield Chain(name="forward", hook=Hook(point=HookPoint.FORWARD, priority=-10))
+    yield Chain(name="output", hook=Hook(point=HookPoint.OUTPUT, priority=-190))
+    yield Chain(
+        name="postrouting", hook=Hook(point=HookPoint.POSTROUTING, priority=100, kind="nat")
+    )
+
+
+def rules() -> Iterator[Rule]:
+    """The rules of all chains, in order."""
+    yield from _hook_rules()
+    yield from _link()
+    yield from _from_box()
+    yield from _to_node()
+    yield from _to_box()
+    yield from _answers()
+    yield from _node_to_box()
+    yield from _refusals()
+
+
+def _hook_rules() -> Iterator[Rule]:
+    yield Rule("untracked", (meta(Meta.MARK), equals(host32(POKE)), notrack()), "pokes")
+    live_in = (meta(Meta.IIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
+    live_out = (meta(Meta.OIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
+    from_box = (meta(Meta.IIFNAME), lookup("boxes"))
+    to_box = (meta(Meta.OIFNAME), lookup("boxes"))
+    yield Rule("prerouting", live_in)
+    yield Rule("prerouting", (*from_box, _goto("from_box")))
+    yield Rule("input", (*from_box, _goto("to_node")))
+    yield Rule("forward", live_out)
+    to_elsewhere = (meta(Meta.OIFNAME), lookup("boxes", absent=True), _ACCEPT)
+    yield Rule("forward", to_elsewhere)
+    yield Rule("forward", (*from_box, _goto("refuse")), "box to box")
+    yield Rule("forward", (_goto("to_box"),))
+    yield Rule("output", (*to_box, _goto("node_to_box")))
+    yield Rule("postrouting", (meta(Meta.IIFNAME), lookup("masqueraded"), masquerade()))
+
+
+def _from_box() -> Iterator[Rule]:
+    """Semantics section 2, in order. Deny beats allow: `deny` is asked before `all` and `allow`."""
+    chain = "from_box"
+    yield Rule(chain, (*_state(State.INVALID), counter(), _DROP), "not of any connection")
+    yield Rule(chain, (*IPV6.match, *_ICMPV6, _jump("link")))
+    for family in FAMILIES:
+        own = (*family.match, meta(Meta.IIF), family.load(family.source_at, 1))
+        spoofed = lookup(f"own{family.suffix}", absent=True)
+        yield Rule(chain, (*own, spoofed, _goto("refuse_spoofed")))
+    yield Rule(chain, (*_ANSWER, *_INBOUND, _ACCEPT), "answers to who may open towards the box")
+    for family in FAMILIES:
+        destination = family.load(family.destination_at, 0)
+        for name in ("blocked", "node", "box"):
+            in_set = lookup(f"{name}{family.suffix}")
+            yield Rule(chain, (*family.match, destination, in_set, _goto("refuse")))
+        denied = lookup(f"has_deny{family.suffix}")
+        yield Rule(chain, (*family.match, meta(Meta.IIF), denied, _jump(f"deny{family.suffix}")))
+    new = _state(State.NEW)
+    yield Rule(chain, (*new, meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
+    yield Rule(chain, (*new, meta(Meta.IIF), lookup("too_many"), _goto("refuse_limited")))
+    yield Rule(chain, (meta(Meta.IIF), lookup("all", into=R1), set_ct(Ct.MARK), _ACCEPT))
+    for family in FAMILIES:
+        allows = lookup(f"has_allow{family.suffix}")
+        yield Rule(chain, (*family.match, meta(Meta.IIF), allows, _jump(f"allow{family.suffix}")))
+    yield Rule(chain, (_goto("refuse"),))
+
+
+def _to_node() -> Iterator[Rule]:
+    """The node's own addresses are refused before; this also holds what was redirected here."""
+    yield Rule("to_node", (*IPV6.match, *_ICMPV6, _jump("link")))
+    yield Rule("to_node", (*_ANSWER, *_INBOUND, _ACCEPT), "answers to the node")
+    yield Rule("to_node", (_goto("refuse"),))
+
+
+def _to_box() -> Iterator[Rule]:
+    """A TCP connection is opened by a bare SYN: a server's later packet, seen without its
+    connection, must not make one that the box would then be free to answer.
+    """
+    chain = "to_box"
+    yield Rule(chain, (*_state(State.INVALID), counter(), _DROP), "not of any connection")
+    yield Rule(chain, (*_INBOUND, _ACCEPT))
+    yield Rule(chain, (*_ANSWER, _goto("answers")))
+    for family in FAMILIES:
+        source = family.load(family.source_at, 0)
+        named = (*_state(State.NEW), *family.match, source, lookup(f"inbound{family.suffix}"))
+        yield Rule(chain, (*named, *_BARE_SYN, *_MARK_INBOUND, _ACCEPT), "operator's sources")
+        yield Rule(chain, (*named, *_NOT_TCP, *_MARK_INBOUND, _ACCEPT), "operator's sources")
+    yield Rule(chain, (_goto("refuse_in"),))
+
+
+def _answers() -> Iterator[Rule]:
+    """Judged by the address that the box had sent to, which a DNAT may have changed since."""
+    chain = "answers"
+    for family in FAMILIES:
+        opened_to = ct(family.ct_destination, direction=ORIGINAL)
+        for name in ("blocked", "node", "box"):
+            in_set = lookup(f"{name}{family.suffix}")
+            yield Rule(chain, (*family.match, opened_to, in_set, _goto("refuse_in")))
+        denied = lookup(f"has_deny{family.suffix}")
+        target = _jump(f"deny_answer{family.suffix}")
+        yield Rule(chain, (*family.match, meta(Meta.OIF), denied, target))
+    yield Rule(chain, (meta(Meta.OIF), lookup("all", into=R1), set_ct(Ct.MARK), _ACCEPT))
+    for family in FAMILIES:
+        allows = lookup(f"has_allow{family.suffix}")
+        target = _jump(f"allow_answer{family.suffix}")
+        yield Rule(chain, (*family.match, meta(Meta.OIF), allows, target))
+    yield Rule(chain, (_goto("refuse_in"),))
+
+
+def _node_to_box() -> Iterator[Rule]:
+    new = (*_state(State.NEW), *_FIRST)
+    yield Rule("node_to_box", (*new, *_BARE_SYN, *_MARK_INBOUND, _ACCEPT), "opened by the node")
+    yield Rule("node_to_box", (*new, *_NOT_TCP, *_MARK_INBOUND, _ACCEPT), "opened by the node")
+
+
+def _refusals() -> Iterator[Rule]:
+    """Count exactly, record at a bounded rate, and answer so that programs fail at once."""
+    for chain, count, prefix in (
+        ("refuse", "refused", "policy"),
+        ("refuse_limited", "limited", "limited"),
+    ):
+        yield Rule(chain, (meta(Meta.IIF), lookup(count)), "count")
+        yield Rule(chain, (meta(Meta.IIF), lookup("records"), _record(prefix)))
+        established = (*_TCP, *_state(State.ESTABLISHED), limit(1000, 200))
+        yield Rule(chain, (*established, log(RESET_GROUP, "cut", copied_bytes=COPIED_BYTES)))
+        yield Rule(chain, (*_TCP, reject_with_reset()))
+        yield Rule(chain, (reject_as_prohibited(),))
+    yield Rule("refuse_spoofed", (meta(Meta.IIF), lookup("spoofed")), "count")
+    yield Rule("refuse_spoofed", (meta(Meta.IIF), lookup("records"), _record("spoofed")))
+    yield Rule("refuse_spoofed", (_DROP,), "whoever has that address sent nothing")
+    yield Rule("refuse_in", (meta(Meta.OIF), lookup("refused_in")), "count")
+    yield Rule("refuse_in", (*_TCP, reject_with_reset()))
+    yield Rule("refuse_in", (_DROP,))
+
+
+def _link() -> Iterator[Rule]:
+    """What keeps the link itself working, towards the node only: such a message to any other
+    address would be forwarded, with whatever it carries.
+
+    RFC 4861: hop limit 255 proves that no router has passed the message on; RFC 2710 and 3810: 1.
+    """
+    for first, prefix_length in ((0xFE80 << 112, 10), (0xFF02 << 112, 16)):
+        mask, network = IPV6.mask(prefix_length), IPV6.packed(first)
+        scope = (IPV6.load(IPV6.destination_at, 0), masked(mask), equals(network))
+        yield Rule("link", (*IPV6.match, *scope, _goto("link_message")))
+    to_node = (IPV6.load(IPV6.destination_at, 0), lookup("node6"))
+    yield Rule("link", (*IPV6.match, *to_node, _goto("link_message")))
+    for kinds, hop_limit, comment in (
+        ((133, 135, 136), 255, "neighbour discovery"),
+        ((131, 132, 143), 1, "multicast listener discovery"),
+    ):
+        hops = (payload(Base.NETWORK, 7, 1), equals(bytes((hop_limit,))))
+        for kind in kinds:
+            icmp = (*_ICMPV6, payload(Base.TRANSPORT, 0, 1), equals(bytes((kind,))))
+            yield Rule("link_message", (*IPV6.match, *icmp, *hops, _ACCEPT), comment)
+
+
+def length_sets(family: Family, length: int) -> tuple[Set, Set]:
+    """The map of allowed and the set of denied networks of one prefix length."""
+    key = (Field.INTERFACE_INDEX, family.field)
+    return (
+        Set(name=allow_set(family, length), key=key, value=Field.MARK),
+        Set(name=deny_set(family, length), key=key),
+    )
+
+
+def length_rules(family: Family, length: int) -> Iterator[Rule]:
+    """The look-ups for one prefix length, in both directions."""
+    v = family.suffix
+    mask = () if length == family.width else (masked(family.mask(length), small_register(1)),)
+    sent_to = (meta(Meta.IIF), family.load(family.destination_at, 1), *mask)
+    opened_to = ct(family.ct_destination, small_register(1), direction=ORIGINAL)
+    answers = (meta(Meta.OIF), opened_to, *mask)
+    denied = lookup(deny_set(family, length))
+    allowed = (lookup(allow_set(family, length), into=R1), set_ct(Ct.MARK), _ACCEPT)
+    yield Rule(f"deny{v}", (*family.match, *sent_to, denied, _goto("refuse")))
+    yield Rule(f"deny_answer{v}", (*family.match, *answers, denied, _goto("refuse_in")))
+    yield Rule(f"allow{v}", (*family.match, *sent_to, *allowed))
+    yield Rule(f"allow_answer{v}", (*family.match, *answers, *allowed))
+
+
+def allow_set(family: Family, length: int) -> str:
+    """Name of the map of allowed networks of one prefix length."""
+    return f"allow{family.suffix}_{length}"
+
+
+def deny_set(family: Family, length: int) -> str:
+    """Name of the set of denied networks of one prefix length."""
+    return f"deny{family.suffix}_{length}"
+
+
+def ranges(name: str, networks: Iterable[Network]) -> Iterator[Element | RangeEnd]:
+    """The elements of the interval set `name`: overlapping and adjacent networks are joined."""
+    for family in FAMILIES:
+        joined: list[list[int]] = []
+        for network in sorted(n for n in networks if n.version == family.version):
+            if joined and network.first <= joined[-1][1]:
+                joined[-1][1] = max(joined[-1][1], network.last + 1)
+            else:
+                joined.append([network.first, network.last + 1])
+        for first, end in joined:
+            yield Element(f"{name}{family.suffix}", family.packed(first))
+            if end >> family.width == 0:
+                yield RangeEnd(f"{name}{family.suffix}", family.packed(end))
+
+
+def _state(bits: int) -> tuple[bytes, ...]:
+    return ct(Ct.STATE), masked(host32(bits)), differs(host32(0))
+
+
+def _record(prefix: str) -> bytes:
+    return log(LOG_GROUP, prefix, copied_bytes=COPIED_BYTES)
+
+
+def _goto(chain: str) -> bytes:
+    return verdict(Verdict.GOTO, chain)
+
+
+def _jump(chain: str) -> bytes:
+    return verdict(Verdict.JUMP, chain)

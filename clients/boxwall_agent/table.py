@@ -1,0 +1,158 @@
+"""What is in our table, and which transaction makes it what it should be? Pure.
+
+`plan_install` and `plan_changes` say what to do; when the kernel has done it, `adopt` the plan. A
+plan that the kernel refused is forgotten, and nothing here has changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from boxwall.policy import ALWAYS_BLOCKED, Address, Network
+from boxwall_agent.nft import layout
+from boxwall_agent.nft.batch import Batch, TableFlags
+from boxwall_agent.nft.family import FAMILIES, IPV4, IPV6
+from boxwall_agent.nft.layout import PerBox
+from boxwall_agent.nft.objects import Element
+from boxwall_agent.ruleset import BoxRules
+
+Length = tuple[int, int]
+"""IP version and prefix length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What holds for all boxes."""
+
+    per_box: PerBox = field(default_factory=PerBox)
+    blocked: tuple[Network, ...] = ()
+    """On top of ALWAYS_BLOCKED."""
+    inbound_from: tuple[Network, ...] = ()
+    node_addresses: frozenset[Address] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A transaction, and what holds once it is done."""
+
+    batch: Batch
+    boxes: Mapping[str, BoxRules | None]
+    """Those that change; None: no longer here."""
+    shared: Shared
+    lengths: frozenset[Length]
+    is_whole: bool = False
+    """Whether no other boxes remain."""
+
+
+class Table:
+    """What the kernel holds, as far as is known here. Boxes are named by their id."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._boxes: dict[str, BoxRules] = {}
+        self._lengths: frozenset[Length] = frozenset()
+
+    @property
+    def shared(self) -> Shared:
+        """What holds for all boxes."""
+        return self._shared
+
+    @property
+    def boxes(self) -> Mapping[str, BoxRules]:
+        """What is held, by box."""
+        return self._boxes
+
+    def plan_install(
+        self, *, replace: bool, flags: TableFlags, boxes: Mapping[str, BoxRules] | None = None
+    ) -> Plan:
+        """Everything anew, at one instant; `replace` if there is a table. `boxes`: else as held."""
+        boxes = dict(self._boxes if boxes is None else boxes)
+        lengths = frozenset[Length]().union(*(rules.lengths for rules in boxes.values()))
+        batch = Batch()
+        if replace:
+            batch.delete_table()
+        batch.add_table(flags)
+        for made in layout.sets(self._shared.per_box):
+            batch.add_set(made)
+        for chain in layout.chains():
+            batch.add_chain(chain)
+        for rule in layout.rules():
+            batch.add_rule(rule)
+        _add_lengths(batch, lengths)
+        blocked = (*(network for network, _ in ALWAYS_BLOCKED), *self._shared.blocked)
+        batch.add_elements(layout.ranges("blocked", blocked))
+        batch.add_elements(layout.ranges("inbound", self._shared.inbound_from))
+        batch.add_elements(sorted(_node_elements(self._shared.node_addresses)))
+        every = frozenset[Element]().union(*(rules.elements for rules in boxes.values()))
+        batch.add_elements(sorted(every))
+        return Plan(batch=batch, boxes=boxes, shared=self._shared, lengths=lengths, is_whole=True)
+
+    def plan_changes(self, changes: Mapping[str, BoxRules | None]) -> Plan:
+        """The differences of the boxes named; None: the box is no longer here.
+
+        Deletions come first: an element whose value changes is deleted and added.
+        """
+        gone: set[Element] = set()
+        new: set[Element] = set()
+        lengths: set[Length] = set()
+        for box_id, rules in changes.items():
+            before = self._boxes.get(box_id)
+            held = frozenset[Element]() if before is None else before.elements
+            wanted = frozenset[Element]()
+            if rules is not None:
+                wanted = rules.elements
+                lengths |= rules.lengths
+            gone |= held - wanted
+            new |= wanted - held
+        batch = Batch()
+        missing = lengths - self._lengths
+        _add_lengths(batch, missing)
+        # An address or a name that moves from one box to another is in both sets.
+        moved = gone & new
+        batch.delete_elements(sorted(gone - moved))
+        batch.add_elements(sorted(new - moved))
+        return Plan(
+            batch=batch, boxes=changes, shared=self._shared, lengths=self._lengths | missing
+        )
+
+    def plan_node_addresses(self, addresses: frozenset[Address]) -> Plan:
+        """The node has these addresses now."""
+        before, after = _node_elements(self._shared.node_addresses), _node_elements(addresses)
+        batch = Batch()
+        batch.delete_elements(sorted(before - after))
+        batch.add_elements(sorted(after - before))
+        shared = Shared(
+            per_box=self._shared.per_box,
+            blocked=self._shared.blocked,
+            inbound_from=self._shared.inbound_from,
+            node_addresses=addresses,
+        )
+        return Plan(batch=batch, boxes={}, shared=shared, lengths=self._lengths)
+
+    def adopt(self, plan: Plan) -> None:
+        """The kernel has done it."""
+        if plan.is_whole:
+            self._boxes.clear()
+        for box_id, rules in plan.boxes.items():
+            if rules is None:
+                self._boxes.pop(box_id, None)
+            else:
+                self._boxes[box_id] = rules
+        self._shared = plan.shared
+        self._lengths = plan.lengths
+
+
+def _add_lengths(batch: Batch, lengths: Iterable[Length]) -> None:
+    for version, length in sorted(lengths):
+        family = IPV4 if version == 4 else IPV6
+        for made in layout.length_sets(family, length):
+            batch.add_set(made)
+        for rule in layout.length_rules(family, length):
+            batch.add_rule(rule)
+
+
+def _node_elements(addresses: Iterable[Address]) -> frozenset[Element]:
+    families = {family.version: family for family in FAMILIES}
+    return frozenset(
+        Element(f"node{address.version}", families[address.version].packed(address.value))
+        for address in addresses
+    )
