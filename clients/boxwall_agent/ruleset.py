@@ -82,6 +82,21 @@ def closed(interface: Interface) -> BoxRules:
     return BoxRules(elements=frozenset(_identity(interface)))
 
 
+def absent(interface: Interface) -> BoxRules:
+    """The interface is gone; one that is made anew under its name reaches nothing."""
+    return BoxRules(elements=frozenset((_named(interface),)))
+
+
+def first_key(interface: Interface, reason: Reason) -> tuple[str, bytes]:
+    """The map, and the key in it, under which the grant of an allowed entry is found."""
+    index = host32(interface.index)
+    if reason is None:
+        return "all", index
+    family = _FAMILY[reason.version]
+    length, key = next(_keys(family, reason))
+    return _ALLOW[family][length], index + key
+
+
 def rules_of(interface: Interface, policy: Policy, before: BoxRules, grants: GrantPool) -> BoxRules:
     """Return what puts `policy` in force. Entries that were in force keep their grants.
 
@@ -172,11 +187,11 @@ def _keys(family: Family, network: Network) -> Iterator[tuple[int, bytes]]:
 
 def _identity(interface: Interface) -> Iterator[Element]:
     """What makes the interface a box's, with or without a policy."""
-    name = _INTERFACE_NAME.pack(interface.name.encode())
     index = host32(interface.index)
-    yield Element("boxes", name)
+    named = _named(interface)
+    yield named
     if interface.masquerade:
-        yield Element("masqueraded", name)
+        yield Element("masqueraded", named.key)
     for one in _BY_INDEX:
         yield Element(one, index)
     for address in interface.addresses:
@@ -184,3 +199,7 @@ def _identity(interface: Interface) -> Iterator[Element]:
         packed = family.packed(address.value)
         yield Element(f"own{family.suffix}", index + packed)
         yield Element(f"box{family.suffix}", packed)
+
+
+def _named(interface: Interface) -> Element:
+    return Element("boxes", _INTERFACE_NAME.pack(interface.name.encode()))

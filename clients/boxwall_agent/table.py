@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from boxwall.policy import ALWAYS_BLOCKED, Address, Network
 from boxwall_agent.nft import layout
 from boxwall_agent.nft.batch import Batch, TableFlags
-from boxwall_agent.nft.family import FAMILIES, IPV4, IPV6
+from boxwall_agent.nft.family import FAMILIES, IPV4, IPV6, Family
 from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.nft.objects import Element
 from boxwall_agent.ruleset import BoxRules
@@ -50,6 +50,7 @@ class Table:
         self._shared = shared
         self._boxes: dict[str, BoxRules] = {}
         self._lengths: frozenset[Length] = frozenset()
+        self._fixed_rules = len(tuple(layout.rules()))
 
     @property
     def shared(self) -> Shared:
@@ -60,6 +61,31 @@ class Table:
     def boxes(self) -> Mapping[str, BoxRules]:
         """What is held, by box."""
         return self._boxes
+
+    @property
+    def rule_count(self) -> int:
+        """How many rules the table has."""
+        return self._fixed_rules + sum(
+            len(tuple(layout.length_rules(_family(version), length)))
+            for version, length in self._lengths
+        )
+
+    @property
+    def box_elements(self) -> frozenset[Element]:
+        """Every element of every box."""
+        return frozenset[Element]().union(*(rules.elements for rules in self._boxes.values()))
+
+    @property
+    def box_sets(self) -> list[str]:
+        """The sets that hold elements of boxes."""
+        shared = {f"{name}{f.suffix}" for f in FAMILIES for name in ("node", "blocked", "inbound")}
+        fixed = {made.name for made in layout.sets(self._shared.per_box)} - shared
+        lengths = {
+            made.name
+            for version, length in self._lengths
+            for made in layout.length_sets(_family(version), length)
+        }
+        return sorted(fixed | lengths)
 
     def plan_install(
         self, *, replace: bool, flags: TableFlags, boxes: Mapping[str, BoxRules] | None = None
@@ -143,11 +169,15 @@ class Table:
 
 def _add_lengths(batch: Batch, lengths: Iterable[Length]) -> None:
     for version, length in sorted(lengths):
-        family = IPV4 if version == 4 else IPV6
+        family = _family(version)
         for made in layout.length_sets(family, length):
             batch.add_set(made)
         for rule in layout.length_rules(family, length):
             batch.add_rule(rule)
+
+
+def _family(version: int) -> Family:
+    return IPV4 if version == 4 else IPV6
 
 
 def _node_elements(addresses: Iterable[Address]) -> frozenset[Element]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 import structlog
 
+from boxwall.logs import LEVELS, configure_logs
 from boxwall.policy import Limits, Mode
 from boxwall_server.app import App, running
 from boxwall_server.config import (
@@ -26,7 +27,6 @@ from boxwall_server.config import (
     parse_listen,
     parse_store,
 )
-from boxwall_server.logs import LEVELS, configure_logs
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.sqlite_file import backup_file
 

@@ -28,6 +28,12 @@ _COMMANDS: Final = {
     "server": LazyCommand(
         "boxwall_server.main", "server", "Run the control plane.", extra="server"
     ),
+    "agent": LazyCommand(
+        "boxwall_agent.main", "agent", "Enforce policies on this node.", extra="agent"
+    ),
+    "attach": LazyCommand("boxwall.cli.attach", "attach", "Police an interface as a box's."),
+    "detach": LazyCommand("boxwall.cli.attach", "detach", "Police a box's interfaces no more."),
+    "attached": LazyCommand("boxwall.cli.attach", "attached", "Show the boxes on this node."),
     "backup": LazyCommand(
         "boxwall_server.main", "backup", "Copy the state of a control plane.", extra="server"
     ),

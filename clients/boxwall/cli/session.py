@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -16,6 +17,7 @@ from boxwall.policy import PolicyError, PolicyWarning
 from boxwall.sdk.errors import BoxwallError
 
 if TYPE_CHECKING:
+    from boxwall.sdk.agent import AgentClient
     from boxwall.sdk.client import Client
 
 T = TypeVar("T")
@@ -59,6 +61,17 @@ class Session:
                 environ={},
             ) as client:
                 return await work(client)
+
+        return asyncio.run(session())
+
+    def run_agent(self, work: Callable[["AgentClient"], Coroutine[Any, Any, T]], path: Path) -> T:
+        """Run `work` with a client of this node's agent. Raises BoxwallError."""
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from boxwall.sdk.agent import AgentClient
+
+        async def session() -> T:
+            async with AgentClient(path, timeout=self._settings.timeout) as agent:
+                return await work(agent)
 
         return asyncio.run(session())
 

@@ -22,7 +22,11 @@ from boxwall.sdk.errors import (
 )
 from boxwall.sdk.resume import Backoff
 from boxwall.sdk.translate import error_of, is_worth_repeating
-from boxwall.v1 import box_service_pb2_grpc, node_service_pb2_grpc
+from boxwall.v1 import (
+    box_service_pb2_grpc,
+    enforcement_service_pb2_grpc,
+    node_service_pb2_grpc,
+)
 
 A = TypeVar("A")
 
@@ -46,6 +50,7 @@ class Connection:
         self._closed = False
         self._boxes: Any = None
         self._nodes: Any = None
+        self._enforcement: Any = None
 
     @property
     def boxes(self) -> Any:
@@ -58,6 +63,12 @@ class Connection:
         """The stub of NodeService."""
         self._open()
         return self._nodes
+
+    @property
+    def enforcement(self) -> Any:
+        """The stub of EnforcementService."""
+        self._open()
+        return self._enforcement
 
     async def call(
         self,
@@ -96,6 +107,7 @@ class Connection:
     ) -> AsyncGenerator[Any, None]:
         """Yield the messages of one stream; end with it, or raise a BoxwallError.
 
+        `request`: one message, or an async iterator of those to send while the stream lasts.
         Raises TimedOut at `dead_at` (time of the event loop, asked again for each message). The
         stream is cancelled when the generator is closed.
         """
@@ -165,6 +177,7 @@ class Connection:
             self._channel = _channel(self._endpoint)
             self._boxes = box_service_pb2_grpc.BoxServiceStub(self._channel)
             self._nodes = node_service_pb2_grpc.NodeServiceStub(self._channel)
+            self._enforcement = enforcement_service_pb2_grpc.EnforcementServiceStub(self._channel)
         elif self._loop is not loop:
             raise BadConfig("the client belongs to another event loop; make one in this loop")
         return self._channel

@@ -26,7 +26,7 @@ from boxwall.v1 import policy_pb2 as boxwall_dot_v1_dot_policy__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62oxwall/v1/stream.proto\x12\nboxwall.v1\x1a\x17\x62oxwall/v1/policy.proto\x1a\x1egoogle/protobuf/duration.proto\"|\n\tSubscribe\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x11\n\tall_boxes\x18\x03 \x01(\x08\x12$\n\x05\x62oxes\x18\x04 \x03(\x0b\x32\x15.boxwall.v1.HostedBox\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\"A\n\tHostedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x04\"\x19\n\x06\x41ttach\x12\x0f\n\x07\x62ox_ids\x18\x01 \x03(\t\"\x19\n\x06\x44\x65tach\x12\x0f\n\x07\x62ox_ids\x18\x01 \x03(\t\"=\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.boxwall.v1.AckResult\"x\n\tAckResult\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x02 \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x18\n\x10\x63onnections_kept\x18\x04 \x01(\r\x12\x17\n\x0f\x63onnections_cut\x18\x05 \x01(\r\"B\n\x08Refusals\x12%\n\x08refusals\x18\x01 \x03(\x0b\x32\x13.boxwall.v1.Refusal\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"\xdb\x01\n\x0bPolicyEntry\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x04\x12\x33\n\x0enetwork_policy\x18\x04 \x01(\x0b\x32\x19.boxwall.v1.NetworkPolicyH\x00\x12*\n\ttombstone\x18\x05 \x01(\x0b\x32\x15.boxwall.v1.TombstoneH\x00\x12,\n\x07refused\x18\x06 \x01(\x0b\x32\x19.boxwall.v1.AttachRefusalH\x00\x42\x07\n\x05state\"\x0b\n\tTombstone\" \n\rAttachRefusal\x12\x0f\n\x07message\x18\x01 \x01(\t\"=\n\x05Reset\x12&\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x17.boxwall.v1.PolicyEntry\x12\x0c\n\x04last\x18\x02 \x01(\x08\"3\n\x07\x43hanges\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.boxwall.v1.PolicyEntry\"\n\n\x08\x42ookmark\"<\n\x06GoAway\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x08\n\x06\x46\x65ncedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62oxwall/v1/stream.proto\x12\nboxwall.v1\x1a\x17\x62oxwall/v1/policy.proto\x1a\x1egoogle/protobuf/duration.proto\"|\n\tSubscribe\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\x12\x11\n\tall_boxes\x18\x03 \x01(\x08\x12$\n\x05\x62oxes\x18\x04 \x03(\x0b\x32\x15.boxwall.v1.HostedBox\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\"A\n\tHostedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x04\"\x19\n\x06\x41ttach\x12\x0f\n\x07\x62ox_ids\x18\x01 \x03(\t\"\x19\n\x06\x44\x65tach\x12\x0f\n\x07\x62ox_ids\x18\x01 \x03(\t\"=\n\x03\x41\x63k\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.boxwall.v1.AckResult\"\x86\x01\n\tAckResult\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x02 \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\t\x12\x18\n\x10\x63onnections_kept\x18\x04 \x01(\r\x12\x17\n\x0f\x63onnections_cut\x18\x05 \x01(\r\x12\x0c\n\x04note\x18\x06 \x01(\t\"B\n\x08Refusals\x12%\n\x08refusals\x18\x01 \x03(\x0b\x32\x13.boxwall.v1.Refusal\x12\x0f\n\x07\x64ropped\x18\x02 \x01(\x04\"\xdb\x01\n\x0bPolicyEntry\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x17\n\x0fpolicy_revision\x18\x03 \x01(\x04\x12\x33\n\x0enetwork_policy\x18\x04 \x01(\x0b\x32\x19.boxwall.v1.NetworkPolicyH\x00\x12*\n\ttombstone\x18\x05 \x01(\x0b\x32\x15.boxwall.v1.TombstoneH\x00\x12,\n\x07refused\x18\x06 \x01(\x0b\x32\x19.boxwall.v1.AttachRefusalH\x00\x42\x07\n\x05state\"\x0b\n\tTombstone\" \n\rAttachRefusal\x12\x0f\n\x07message\x18\x01 \x01(\t\"=\n\x05Reset\x12&\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x17.boxwall.v1.PolicyEntry\x12\x0c\n\x04last\x18\x02 \x01(\x08\"3\n\x07\x43hanges\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.boxwall.v1.PolicyEntry\"\n\n\x08\x42ookmark\"<\n\x06GoAway\x12\x32\n\x0freconnect_after\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x08\n\x06\x46\x65ncedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,24 +43,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DETACH']._serialized_end=341
   _globals['_ACK']._serialized_start=343
   _globals['_ACK']._serialized_end=404
-  _globals['_ACKRESULT']._serialized_start=406
-  _globals['_ACKRESULT']._serialized_end=526
-  _globals['_REFUSALS']._serialized_start=528
-  _globals['_REFUSALS']._serialized_end=594
-  _globals['_POLICYENTRY']._serialized_start=597
-  _globals['_POLICYENTRY']._serialized_end=816
-  _globals['_TOMBSTONE']._serialized_start=818
-  _globals['_TOMBSTONE']._serialized_end=829
-  _globals['_ATTACHREFUSAL']._serialized_start=831
-  _globals['_ATTACHREFUSAL']._serialized_end=863
-  _globals['_RESET']._serialized_start=865
-  _globals['_RESET']._serialized_end=926
-  _globals['_CHANGES']._serialized_start=928
-  _globals['_CHANGES']._serialized_end=979
-  _globals['_BOOKMARK']._serialized_start=981
-  _globals['_BOOKMARK']._serialized_end=991
-  _globals['_GOAWAY']._serialized_start=993
-  _globals['_GOAWAY']._serialized_end=1053
-  _globals['_FENCED']._serialized_start=1055
-  _globals['_FENCED']._serialized_end=1063
+  _globals['_ACKRESULT']._serialized_start=407
+  _globals['_ACKRESULT']._serialized_end=541
+  _globals['_REFUSALS']._serialized_start=543
+  _globals['_REFUSALS']._serialized_end=609
+  _globals['_POLICYENTRY']._serialized_start=612
+  _globals['_POLICYENTRY']._serialized_end=831
+  _globals['_TOMBSTONE']._serialized_start=833
+  _globals['_TOMBSTONE']._serialized_end=844
+  _globals['_ATTACHREFUSAL']._serialized_start=846
+  _globals['_ATTACHREFUSAL']._serialized_end=878
+  _globals['_RESET']._serialized_start=880
+  _globals['_RESET']._serialized_end=941
+  _globals['_CHANGES']._serialized_start=943
+  _globals['_CHANGES']._serialized_end=994
+  _globals['_BOOKMARK']._serialized_start=996
+  _globals['_BOOKMARK']._serialized_end=1006
+  _globals['_GOAWAY']._serialized_start=1008
+  _globals['_GOAWAY']._serialized_end=1068
+  _globals['_FENCED']._serialized_start=1070
+  _globals['_FENCED']._serialized_end=1078
 # @@protoc_insertion_point(module_scope)

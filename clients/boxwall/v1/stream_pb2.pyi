@@ -55,18 +55,20 @@ class Ack(_message.Message):
     def __init__(self, cursor: _Optional[str] = ..., results: _Optional[_Iterable[_Union[AckResult, _Mapping]]] = ...) -> None: ...
 
 class AckResult(_message.Message):
-    __slots__ = ("box_id", "policy_revision", "failure", "connections_kept", "connections_cut")
+    __slots__ = ("box_id", "policy_revision", "failure", "connections_kept", "connections_cut", "note")
     BOX_ID_FIELD_NUMBER: _ClassVar[int]
     POLICY_REVISION_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_KEPT_FIELD_NUMBER: _ClassVar[int]
     CONNECTIONS_CUT_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     box_id: str
     policy_revision: int
     failure: str
     connections_kept: int
     connections_cut: int
-    def __init__(self, box_id: _Optional[str] = ..., policy_revision: _Optional[int] = ..., failure: _Optional[str] = ..., connections_kept: _Optional[int] = ..., connections_cut: _Optional[int] = ...) -> None: ...
+    note: str
+    def __init__(self, box_id: _Optional[str] = ..., policy_revision: _Optional[int] = ..., failure: _Optional[str] = ..., connections_kept: _Optional[int] = ..., connections_cut: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
 
 class Refusals(_message.Message):
     __slots__ = ("refusals", "dropped")

@@ -49,6 +49,11 @@ _BIG_ENDIAN: Final = 2
 """NFTNL_UDATA_SET_*, and nft's names of byte orders: without them a listing shows nothing."""
 
 
+_TABLE_COMMENT: Final = b"Boxwall; made and kept by its agent\0"
+OUR_MARK: Final = bytes((0, len(_TABLE_COMMENT))) + _TABLE_COMMENT
+"""User data of a table that Boxwall made: NFTNL_UDATA_TABLE_COMMENT, which nft shows."""
+
+
 class Type(IntEnum):
     """NFT_MSG_*."""
 
@@ -108,7 +113,8 @@ class Batch:
 
     def add_table(self, flags: TableFlags = TableFlags.NONE) -> None:
         """Make the table, or take it over."""
-        self._add(Type.NEWTABLE, Flags.CREATE, text(1, TABLE) + be32(2, flags), "table")
+        body = text(1, TABLE) + be32(2, flags) + attribute(6, OUR_MARK)
+        self._add(Type.NEWTABLE, Flags.CREATE, body, "table")
 
     def delete_table(self) -> None:
         """Delete the table with all it holds. It must exist."""

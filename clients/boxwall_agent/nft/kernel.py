@@ -26,13 +26,13 @@ from boxwall_agent.netlink import (
     read_messages,
     text,
 )
-from boxwall_agent.nft.batch import INET, SUBSYSTEM, Batch, TableFlags, Type
+from boxwall_agent.nft.batch import INET, OUR_MARK, SUBSYSTEM, Batch, TableFlags, Type
 from boxwall_agent.nft.objects import TABLE, Element
 
 NETLINK_NETFILTER: Final = 12
-_SO_SNDBUFFORCE: Final = 32
-_SO_RCVBUFFORCE: Final = 33
-_BUFFER_BYTES: Final = 64 << 20
+SO_SNDBUFFORCE: Final = 32
+SO_RCVBUFFORCE: Final = 33
+BUFFER_BYTES: Final = 64 << 20
 """A transaction of 10,000 boxes is one message of some megabytes."""
 
 _RECEIVE_BYTES: Final = 1 << 18
@@ -45,6 +45,17 @@ class Generation:
     number: int
     process: int
     """Who made the last transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTable:
+    """A table called like ours."""
+
+    flags: TableFlags
+    is_ours: bool
+    """Whether Boxwall made it."""
+    owner: int | None
+    """Port id of the socket that owns it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +77,10 @@ class Nftables:
             )
         except OSError as exc:
             raise KernelUnusable(f"netlink cannot be used: {exc.strerror}") from exc
-        for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+        for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             # Refused without CAP_NET_ADMIN, which the first transaction will tell better.
             with contextlib.suppress(PermissionError):
-                self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+                self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
         self._socket.bind((0, 0))
         self._sequence = 1
 
@@ -117,15 +128,20 @@ class Nftables:
         found = read_attributes(answer.body)
         return Generation(read_be32(found[1]), read_be32(found[2]))
 
-    def table_flags(self) -> TableFlags | None:
-        """Return the flags of the table, or None if there is none."""
+    def table(self) -> FoundTable | None:
+        """Return the table called like ours, or None if there is none."""
         try:
             (answer,) = self._ask(Type.GETTABLE, Flags(0), text(1, TABLE))
         except KernelRejected as exc:
             if exc.errno == errno.ENOENT:
                 return None
             raise
-        return TableFlags(read_be32(read_attributes(answer.body)[2]))
+        found = read_attributes(answer.body)
+        return FoundTable(
+            flags=TableFlags(read_be32(found[2])),
+            is_ours=found.get(6) == OUR_MARK,
+            owner=read_be32(found[7]) if 7 in found else None,
+        )
 
     def set_names(self) -> list[str]:
         """Return the names of the table's sets and maps."""

@@ -1,0 +1,1 @@
+"""Generated from protos/boxwall/agent/v1: run `make protos`."""

@@ -1,0 +1,146 @@
+"""The agent of this node, for programs that start boxes on it: `AgentClient`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+
+from boxwall.agent.v1 import agent_service_pb2 as pb
+from boxwall.agent.v1 import agent_service_pb2_grpc
+from boxwall.sdk.errors import Unavailable
+from boxwall.sdk.translate import error_of
+
+DEFAULT_AGENT_SOCKET: Final = Path("/run/boxwall/agent.sock")
+
+
+class AttachedState(Enum):
+    """What a node does for a box."""
+
+    ENFORCED = "enforced"
+    """Its policy is in force."""
+    CLOSED = "closed"
+    """Nothing passes; `AttachedBox.message` says why."""
+    INTERFACE_GONE = "interface-gone"
+    """Its interface is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachedBox:
+    """A box as a node has it."""
+
+    box_id: str
+    interface: str
+    addresses: tuple[str, ...]
+    state: AttachedState
+    policy_revision: int
+    """Of the policy in force; 0 while closed."""
+    mode: str
+    message: str
+    packets_refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStatus:
+    """A node's agent, and what is attached to it."""
+
+    node_id: str
+    connected: bool
+    """Whether the control plane is in contact."""
+    boxes: tuple[AttachedBox, ...]
+
+
+class AgentClient:
+    """Calls the agent over its unix socket. Use it in an `async with`, or close it.
+
+    All calls raise a BoxwallError: Unavailable if no agent answers, Conflict where the agent
+    refuses, BoxNotFound.
+    """
+
+    def __init__(self, path: Path = DEFAULT_AGENT_SOCKET, *, timeout: float = 30.0) -> None:
+        """`timeout`: seconds for each call."""
+        self._path = path
+        self._timeout = timeout
+        self._channel = grpc.aio.insecure_channel(f"unix:{path}")
+        self._stub: Any = agent_service_pb2_grpc.AgentServiceStub(self._channel)
+
+    async def attach(
+        self,
+        box_id: str,
+        *,
+        interface: str = "",
+        netns: str = "",
+        addresses: Sequence[str] = (),
+        masquerade: bool = False,
+    ) -> AttachedBox:
+        """Police an interface, or all links of a network namespace, as the box's.
+
+        Returns when the box's policy is in force; nothing that no policy allows passes from the
+        start of the call on, also when it fails.
+        """
+        request = pb.AttachRequest(box_id=box_id, addresses=addresses, masquerade=masquerade)
+        if netns:
+            request.netns = netns
+        else:
+            request.interface = interface
+        return _attached(await self._call(self._stub.Attach, request))
+
+    async def detach(self, box_id: str) -> None:
+        """Police the box's interfaces no more. Take them down, or remove them, first."""
+        await self._call(self._stub.Detach, pb.DetachRequest(box_id=box_id))
+
+    async def status(self) -> AgentStatus:
+        """Return what is attached."""
+        answer: pb.ListAttachedResponse = await self._call(
+            self._stub.ListAttached, pb.ListAttachedRequest()
+        )
+        boxes = tuple(_attached(box) for box in answer.boxes)
+        return AgentStatus(node_id=answer.node_id, connected=answer.connected, boxes=boxes)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Callable[..., Any], request: object) -> Any:
+        try:
+            return await method(request, timeout=self._timeout)
+        except grpc.aio.AioRpcError as exc:
+            error = error_of(exc, f"unix:{self._path}")
+            if isinstance(error, Unavailable) and not error.reason:
+                raise Unavailable(
+                    f"no agent answers at {self._path}; start one with `boxwall agent`, as root"
+                ) from exc
+            raise error from exc
+
+
+_STATE: Final = {
+    pb.AttachedBox.STATE_ENFORCED: AttachedState.ENFORCED,
+    pb.AttachedBox.STATE_INTERFACE_GONE: AttachedState.INTERFACE_GONE,
+}
+
+
+def _attached(box: pb.AttachedBox) -> AttachedBox:
+    return AttachedBox(
+        box_id=box.box_id,
+        interface=box.interface,
+        addresses=tuple(box.addresses),
+        state=_STATE.get(box.state, AttachedState.CLOSED),
+        policy_revision=box.policy_revision,
+        mode=box.mode,
+        message=box.message,
+        packets_refused=box.packets_refused,
+    )

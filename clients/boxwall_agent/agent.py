@@ -1,0 +1,222 @@
+"""The node's side of everything: what is attached, what the control plane says, what is in force.
+
+The order of each change is its promise: kernel, then state file, then acknowledgement. No method
+waits while it changes anything, so none can be cancelled half-way.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, assert_never
+
+import structlog
+
+from boxwall.policy import Address
+from boxwall.wire.entries import (
+    Bookmark,
+    Changes,
+    Entry,
+    Fenced,
+    GoAway,
+    Held,
+    Incoming,
+    NotUnderstood,
+    Reset,
+    Result,
+)
+from boxwall_agent.enforcer import Enforcer, results_of
+from boxwall_agent.errors import KernelError, StateUnusable
+from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.ruleset import Interface
+from boxwall_agent.state import State
+
+FENCED: Final = "this node is shut out by an operator; `boxwall node unfence` lets it in again"
+NOT_UNDERSTOOD: Final = "the control plane says what this agent does not know; update the agent"
+
+_log = structlog.get_logger()
+
+
+class Agent:
+    """The boxes of one node. All methods run on one event loop."""
+
+    def __init__(self, enforcer: Enforcer, state: State) -> None:
+        self._enforcer = enforcer
+        self._state = state
+        self._pages: list[Entry] = []
+        self._changed: list[asyncio.Future[None]] = []
+        self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
+        """Told when a box is attached (True) or detached."""
+        self.on_applied: Callable[[Sequence[Hosted], Sequence[Hosted]], None] = (
+            lambda before, after: None
+        )
+        """Told what became of boxes whose policy changed, after it is in force."""
+
+    @property
+    def hosted(self) -> Sequence[Hosted]:
+        """The boxes, by id."""
+        return [self._enforcer.hosted[box_id] for box_id in sorted(self._enforcer.hosted)]
+
+    def find(self, box_id: str) -> Hosted | None:
+        """Return a box, or None."""
+        return self._enforcer.hosted.get(box_id)
+
+    def held(self) -> list[Held]:
+        """What to say when a stream begins."""
+        return [hosted.held for hosted in self.hosted]
+
+    # From programs on the node.
+
+    async def attach(self, box_id: str, interfaces: Sequence[Interface]) -> Hosted:
+        """Police the interfaces as the box's; return when it is known what the policy is.
+
+        From the start of the call on, nothing passes that no policy has allowed. Raises
+        CannotAttach, StateUnusable. Cancelled, the box stays attached and closed.
+        """
+        hosted = self._enforcer.attach(box_id, interfaces)
+        if hosted.standing is not Standing.ENFORCED:
+            self._state.save([hosted], next_grant=self._enforcer.next_grant)
+            self.on_hosting(box_id, True)
+            _log.info("attached", box=box_id, interfaces=[one.name for one in interfaces])
+        while hosted.standing is Standing.WAITING:
+            await self._change()
+            hosted = self._enforcer.hosted.get(box_id, hosted)
+        return hosted
+
+    def detach(self, box_id: str) -> bool:
+        """Police the box's interfaces no more. False: there is no such box. Raises AgentError."""
+        hosted = self._enforcer.detach(box_id)
+        if hosted is None:
+            return False
+        self._state.forget(box_id)
+        self.on_hosting(box_id, False)
+        _log.info("detached", box=box_id)
+        return True
+
+    # From the control plane.
+
+    def receive(self, incoming: Incoming) -> tuple[str, list[Result]] | None:
+        """Do what the control plane says; return the cursor to acknowledge, and what to say of it.
+
+        None: there is nothing to acknowledge (yet).
+        """
+        match incoming:
+            case Reset():
+                self._pages += incoming.entries
+                if not incoming.last:
+                    return None
+                pages, self._pages = self._pages, []
+                return self._apply(pages, incoming.cursor, is_whole=True)
+            case Changes():
+                return self._apply(incoming.entries, incoming.cursor, is_whole=False)
+            case Bookmark():
+                return self._apply((), incoming.cursor, is_whole=False)
+            case Fenced():
+                self.close_all(FENCED)
+                return None
+            case NotUnderstood():
+                self.close_all(NOT_UNDERSTOOD)
+                return None
+            case GoAway():
+                return None
+            case _:
+                assert_never(incoming)
+
+    def stream_begins(self) -> None:
+        """Pages of a stream that broke are worth nothing."""
+        self._pages = []
+
+    def close_all(self, message: str) -> None:
+        """Deny everything for every box, until the control plane says otherwise."""
+        closed = self._enforcer.close(Standing.SHUT_OUT, message)
+        _log.warning("all_closed", boxes=len(closed), reason=message)
+        try:
+            self._state.save(closed, next_grant=self._enforcer.next_grant, cursor="")
+        except StateUnusable as exc:
+            _log.error("state_not_saved", error=str(exc))
+        self._notify()
+
+    # From the kernel.
+
+    def interfaces_are(self, indexes: Iterable[int]) -> None:
+        """These interfaces exist; boxes of others are closed."""
+        existing = set(indexes)
+        known = {i.index for one in self._enforcer.hosted.values() for i in one.interfaces}
+        for index in known - existing:
+            self.interface_gone(index)
+
+    def interface_gone(self, index: int) -> None:
+        """An interface was removed."""
+        gone = [
+            one for one in self._enforcer.interface_gone(index) if one.standing is Standing.GONE
+        ]
+        if gone:
+            _log.warning("interface_gone", boxes=[one.box_id for one in gone])
+            self._save_quietly(gone)
+            self._notify()
+
+    def node_has(self, addresses: frozenset[Address]) -> None:
+        """The node's own addresses are these now."""
+        try:
+            self._enforcer.node_has(addresses)
+        except KernelError as exc:
+            # Packets to the node itself are refused by the input chain whatever their address.
+            _log.error("node_addresses_not_updated", error=str(exc))
+
+    def repair(self) -> bool:
+        """Somebody may have changed the table: put everything in force anew if it is not.
+
+        Returns whether that was needed. Raises KernelError.
+        """
+        if self._enforcer.is_in_force():
+            return False
+        self._enforcer.reinstall()
+        _log.warning("table_repaired")
+        return True
+
+    def _apply(
+        self, entries: Iterable[Entry], cursor: str, *, is_whole: bool
+    ) -> tuple[str, list[Result]] | None:
+        before = dict(self._enforcer.hosted)
+        touched = self._enforcer.apply(entries, is_whole=is_whole)
+        results = results_of(touched)
+        try:
+            self._state.save(touched, next_grant=self._enforcer.next_grant, cursor=cursor or None)
+        except StateUnusable as exc:
+            results = self._not_remembered(touched, str(exc))
+        for hosted in touched:
+            _log.info(
+                "policy_applied",
+                box=hosted.box_id,
+                revision=hosted.revision,
+                standing=hosted.standing.value,
+            )
+        self._notify()
+        if touched:
+            self.on_applied([before[one.box_id] for one in touched], touched)
+        return (cursor, results) if cursor else None
+
+    def _not_remembered(self, touched: Sequence[Hosted], error: str) -> list[Result]:
+        """What is not remembered must not be promised: after a restart an older policy, perhaps a
+        wider one, would be in force.
+        """
+        _log.error("state_not_saved", error=error)
+        if not touched:
+            return []
+        closed = self._enforcer.close_some(touched, Standing.FAILED, error)
+        return results_of(closed)
+
+    def _save_quietly(self, boxes: Sequence[Hosted]) -> None:
+        try:
+            self._state.save(boxes, next_grant=self._enforcer.next_grant)
+        except StateUnusable as exc:
+            _log.error("state_not_saved", error=str(exc))
+
+    async def _change(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._changed.append(future)
+        await future
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, []
+        for future in changed:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,170 @@
+"""The composition root: the only place that knows which concrete parts make an agent."""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import grpc
+import structlog
+
+from boxwall.sdk.connection import Connection
+from boxwall_agent import conntrack
+from boxwall_agent.agent import Agent
+from boxwall_agent.config import STATE_FILE, AgentConfig
+from boxwall_agent.counts import KernelCounts
+from boxwall_agent.enforcer import Enforcer
+from boxwall_agent.errors import KernelRejected, KernelUnusable, StateUnusable
+from boxwall_agent.grants import GrantPool
+from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.links import indexes, node_addresses
+from boxwall_agent.local_api import LocalApi, make_server
+from boxwall_agent.nft.batch import TableFlags
+from boxwall_agent.nft.kernel import Nftables, open_nftables
+from boxwall_agent.restored import Restored
+from boxwall_agent.state import State
+from boxwall_agent.switch import LinkSwitch
+from boxwall_agent.sync import Sync
+from boxwall_agent.table import Shared, Table
+from boxwall_agent.watching import NodeWatch, TableWatch
+
+_NOT_KNOWN: Final = (errno.EOPNOTSUPP, errno.EINVAL)
+"""What a kernel answers to table flags that it does not know."""
+
+_GRACE: Final = 1.0
+"""Seconds for local calls to end."""
+
+_log = structlog.get_logger()
+
+
+class App:
+    """A running agent, for those who started it."""
+
+    def __init__(self, config: AgentConfig, agent: Agent, sync: Sync) -> None:
+        self.config = config
+        self.agent = agent
+        self.sync = sync
+
+
+@asynccontextmanager
+async def running(config: AgentConfig) -> AsyncIterator[App]:
+    """Run an agent for as long as the context lasts. What is in force stays in force after it.
+
+    Raises KernelUnusable or StateUnusable, with what to do, if it cannot start.
+    """
+    async with AsyncExitStack() as stack:
+        state = State(config.state_dir / STATE_FILE)
+        stack.callback(state.close)
+        nft = stack.enter_context(open_nftables())
+        switch = LinkSwitch()
+        stack.callback(switch.close)
+        enforcer = await _take_over(config, state, nft, switch)
+        agent = Agent(enforcer, state)
+        connection = Connection(config.endpoint, timeout=10, retries=0)
+        stack.push_async_callback(connection.close)
+        sync = Sync(
+            connection,
+            agent,
+            node_id=config.node_id,
+            agent_version=_version(),
+            cursor=state.cursor(),
+            max_stale=config.max_stale,
+        )
+        node_watch = NodeWatch(agent, config.node_addresses)
+        stack.callback(node_watch.close)
+        table_watch = TableWatch(agent, nft.port, lambda: None)
+        stack.callback(table_watch.close)
+        api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
+        await _serve(stack, api, config.agent_socket)
+        async with asyncio.TaskGroup() as tasks:
+            chores = [
+                tasks.create_task(chore)
+                for chore in (sync.run(), node_watch.run(), table_watch.run())
+            ]
+            try:
+                yield App(config, agent, sync)
+            finally:
+                for chore in chores:
+                    chore.cancel()
+
+
+async def _take_over(
+    config: AgentConfig, state: State, nft: Nftables, switch: LinkSwitch
+) -> Enforcer:
+    """Put what is remembered in force, in place of what an earlier agent left, at one instant."""
+    existing, addresses = await asyncio.to_thread(lambda: (indexes(), node_addresses()))
+    found = nft.table()
+    if found is not None and not found.is_ours:
+        raise KernelUnusable(
+            "there is a table `inet boxwall` that Boxwall did not make; if nobody needs it, "
+            "delete it with `nft delete table inet boxwall`"
+        )
+    if found is not None and found.owner:
+        raise KernelUnusable("another agent is running in this network namespace; stop it first")
+    restored = Restored()
+    if found is not None:
+        restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))
+    table = Table(
+        Shared(
+            per_box=config.per_box,
+            blocked=config.blocked,
+            inbound_from=config.inbound_from,
+            node_addresses=addresses | config.node_addresses,
+        )
+    )
+    hosted = [_if_still_there(one, existing) for one in state.hosted()]
+    grants = GrantPool(state.next_grant(), conntrack.marks)
+    for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
+        enforcer = Enforcer(nft, table, grants, switch, flags)
+        try:
+            enforcer.start(hosted, restored, replace_table=found is not None)
+        except KernelRejected as exc:
+            if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
+                _log.warning("table_without_owner", reason="the kernel is older than 6.9")
+                continue
+            raise KernelUnusable(str(exc)) from exc
+        state.save(hosted, next_grant=enforcer.next_grant)
+        return enforcer
+    raise AssertionError("the last flags return or raise")
+
+
+def _if_still_there(hosted: Hosted, existing: dict[str, int]) -> Hosted:
+    """After a reboot, or while no agent ran, an interface may have gone or be another."""
+    if all(existing.get(interface.name) == interface.index for interface in hosted.interfaces):
+        return hosted
+    return hosted.closed(
+        Standing.GONE, "its interface is gone; attach the box again when there is one"
+    )
+
+
+async def _serve(stack: AsyncExitStack, api: LocalApi, path: Path) -> None:
+    server = make_server(api)
+    _listen(server, path)
+    await server.start()
+    stack.push_async_callback(server.stop, _GRACE)
+
+
+def _listen(server: grpc.aio.Server, path: Path) -> None:
+    """Bind the socket; only this user may use it. Raises StateUnusable."""
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if path.is_socket():
+            path.unlink()  # the state file is ours alone, so nobody serves there
+        before = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{path}")
+        finally:
+            os.umask(before)
+    except (OSError, RuntimeError) as exc:
+        raise StateUnusable(f"the agent cannot listen on {path}: {exc}") from exc
+
+
+def _version() -> str:
+    try:
+        return f"boxwall/{version('boxwall')}"
+    except PackageNotFoundError:
+        return "boxwall/unknown"

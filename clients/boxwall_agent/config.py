@@ -1,0 +1,44 @@
+"""What an operator can set, as a frozen value."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from boxwall.policy import Address, Network
+from boxwall.sdk.endpoint import Endpoint
+from boxwall_agent.nft.layout import PerBox
+
+DEFAULT_SOCKET: Final = Path("/run/boxwall/agent.sock")
+DEFAULT_METRICS_LISTEN: Final = "off"
+STATE_FILE: Final = "agent.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """See `boxwall agent --help`."""
+
+    endpoint: Endpoint
+    node_id: str
+    state_dir: Path
+    agent_socket: Path = DEFAULT_SOCKET
+    blocked: tuple[Network, ...] = ()
+    node_addresses: frozenset[Address] = frozenset()
+    inbound_from: tuple[Network, ...] = ()
+    max_stale: float | None = None
+    """Seconds; None: never."""
+    per_box: PerBox = field(default_factory=PerBox)
+
+
+def default_state_dir() -> Path:
+    """/var/lib/boxwall as root, else under the user's home."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/boxwall")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base, "boxwall")
+
+
+def default_node_id() -> str:
+    """The host's name."""
+    return socket.gethostname().lower()

@@ -1,0 +1,279 @@
+"""Puts policies in force: one kernel transaction for what is new, and deny where that fails.
+
+Whatever goes wrong, a box ends with its old rules, its new rules, or none; never with others. A
+policy that the kernel refuses closes its box, by a transaction that only takes elements away; if
+even that is refused, the interface is taken down.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from boxwall.policy import Address
+from boxwall.wire.entries import Entry, Result
+from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
+from boxwall_agent.grants import GrantPool
+from boxwall_agent.hosted import Hosted, Standing, after, result_of
+from boxwall_agent.nft.batch import Batch, TableFlags
+from boxwall_agent.nft.kernel import FoundTable
+from boxwall_agent.nft.objects import Element
+from boxwall_agent.restored import Restored
+from boxwall_agent.ruleset import BoxRules, Interface, absent, closed, rules_of
+from boxwall_agent.table import Plan, Table
+
+
+class Kernel(Protocol):
+    """What the enforcer needs of nf_tables; see `nft.kernel.Nftables`."""
+
+    def commit(self, batch: Batch) -> None:
+        """Put all of `batch` in force at one instant. Raises KernelRejected, KernelUnsure."""
+
+    def table(self) -> FoundTable | None:
+        """Return the table called like ours, or None."""
+
+    def elements(self, name: str) -> Iterable[Element]:
+        """Return the elements of a set. Raises KernelError."""
+
+    def rule_count(self) -> int:
+        """Return how many rules the table has."""
+
+
+class Switch(Protocol):
+    """What still works when the kernel refuses transactions."""
+
+    def cut(self, interface: Interface) -> None:
+        """Let nothing pass the interface. Needs no memory; raises nothing."""
+
+
+class Enforcer:
+    """The boxes of this node, and the kernel's table for them."""
+
+    def __init__(
+        self, kernel: Kernel, table: Table, grants: GrantPool, switch: Switch, flags: TableFlags
+    ) -> None:
+        self._kernel = kernel
+        self._table = table
+        self._grants = grants
+        self._switch = switch
+        self._flags = flags
+        self._hosted: dict[str, Hosted] = {}
+
+    @property
+    def hosted(self) -> Mapping[str, Hosted]:
+        """The boxes, by id."""
+        return self._hosted
+
+    @property
+    def next_grant(self) -> int:
+        """What must be remembered, so that no grant is given twice."""
+        return self._grants.next_grant
+
+    def start(self, hosted: Iterable[Hosted], restored: Restored, *, replace_table: bool) -> None:
+        """Put everything in force at one instant, in place of what an earlier agent left.
+
+        Connections keep their grants. Raises KernelError.
+        """
+        self._hosted = {one.box_id: one for one in hosted}
+        rules = {}
+        for one in self._hosted.values():
+            for interface in one.interfaces:
+                before = restored.rules_before(interface, one.policy)
+                rules[interface.name] = self._rules(one, interface, before)
+        self._install(rules, replace_table=replace_table)
+
+    def is_in_force(self) -> bool:
+        """Whether the kernel holds what it should: every element of every box, and all rules."""
+        try:
+            if self._kernel.table() is None or self._kernel.rule_count() != self._table.rule_count:
+                return False
+            held = {
+                element for name in self._table.box_sets for element in self._kernel.elements(name)
+            }
+        except KernelRejected:
+            return False
+        return held == self._table.box_elements
+
+    def reinstall(self) -> None:
+        """Put everything in force anew, as it was meant to be. Raises KernelError."""
+        there = self._kernel.table() is not None
+        self._install(self._table.boxes, replace_table=there)
+
+    def attach(self, box_id: str, interfaces: Sequence[Interface]) -> Hosted:
+        """Police these interfaces as the box's; nothing passes until a policy comes.
+
+        What is attached already, and in force, stays as it is. Raises CannotAttach if one is
+        another box's.
+        """
+        before = self._hosted.get(box_id)
+        if (
+            before is not None
+            and before.interfaces == tuple(interfaces)
+            and before.standing is Standing.ENFORCED
+        ):
+            return before
+        self._check_free(box_id, interfaces)
+        hosted = Hosted(box_id=box_id, interfaces=tuple(interfaces))
+        changes: dict[str, BoxRules | None] = {}
+        if before is not None:
+            changes = {interface.name: None for interface in before.interfaces}
+        changes |= {interface.name: closed(interface) for interface in interfaces}
+        try:
+            self._commit(self._table.plan_changes(changes))
+        except KernelError as exc:
+            for interface in interfaces:
+                self._switch.cut(interface)
+            raise CannotAttach(f"{exc}; the interface was taken down") from exc
+        self._hosted[box_id] = hosted
+        return hosted
+
+    def detach(self, box_id: str) -> Hosted | None:
+        """Police the box's interfaces no more. None: there is no such box. Raises KernelError."""
+        hosted = self._hosted.get(box_id)
+        if hosted is not None:
+            self._commit(self._table.plan_changes({i.name: None for i in hosted.interfaces}))
+            del self._hosted[box_id]
+        return hosted
+
+    def apply(self, entries: Iterable[Entry], *, is_whole: bool = False) -> Sequence[Hosted]:
+        """Do what the control plane says; return the boxes that were touched, as they are now.
+
+        `is_whole`: boxes without an entry are closed, because the control plane has none of them.
+        """
+        wanted = {}
+        for entry in entries:
+            hosted = self._hosted.get(entry.box_id)
+            if hosted is not None:
+                wanted[entry.box_id] = after(hosted, entry)
+        if is_whole:
+            message = "the control plane does not know that this node hosts the box"
+            for box_id, hosted in self._hosted.items():
+                if box_id not in wanted and hosted.standing is not Standing.GONE:
+                    wanted[box_id] = hosted.closed(Standing.UNKNOWN, message)
+        return self._put(wanted)
+
+    def close(self, standing: Standing, message: str) -> Sequence[Hosted]:
+        """Deny everything for every box."""
+        return self.close_some(list(self._hosted.values()), standing, message)
+
+    def close_some(
+        self, boxes: Iterable[Hosted], standing: Standing, message: str
+    ) -> Sequence[Hosted]:
+        """Deny everything for these boxes."""
+        return self._put(
+            {
+                hosted.box_id: hosted.closed(standing, message)
+                for hosted in boxes
+                if hosted.standing is not Standing.GONE
+            }
+        )
+
+    def interface_gone(self, index: int) -> Sequence[Hosted]:
+        """An interface was removed: of the box it belonged to nothing passes any more.
+
+        Its name stays closed: one that is made anew under it is not free.
+        """
+        message = "its interface is gone; attach the box again when there is one"
+        return self._put(
+            {
+                box_id: hosted.closed(Standing.GONE, message)
+                for box_id, hosted in self._hosted.items()
+                if any(interface.index == index for interface in hosted.interfaces)
+            }
+        )
+
+    def node_has(self, addresses: frozenset[Address]) -> None:
+        """The node's own addresses are these now. Raises KernelError."""
+        if addresses != self._table.shared.node_addresses:
+            self._commit(self._table.plan_node_addresses(addresses))
+
+    def _put(self, wanted: Mapping[str, Hosted]) -> Sequence[Hosted]:
+        """All in one transaction; if that is refused, each box alone, so that one cannot hold
+        back the others.
+        """
+        done = list(wanted.values())
+        try:
+            self._commit(self._table.plan_changes(self._rules_for(done)))
+        except KernelRejected:
+            done = [self._put_alone(hosted) for hosted in done]
+        except KernelUnsure as exc:
+            done = [self._put_anew(hosted, exc) for hosted in done]
+        self._hosted.update((hosted.box_id, hosted) for hosted in done)
+        return done
+
+    def _put_alone(self, hosted: Hosted) -> Hosted:
+        try:
+            self._commit(self._table.plan_changes(self._rules_for([hosted])))
+        except KernelRejected as exc:
+            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
+        except KernelUnsure as exc:
+            return self._put_anew(hosted, exc)
+        return hosted
+
+    def _put_closed(self, hosted: Hosted) -> Hosted:
+        try:
+            self._commit(self._table.plan_changes(self._rules_for([hosted])))
+        except KernelError as exc:
+            for interface in hosted.interfaces:
+                self._switch.cut(interface)
+            message = f"{hosted.message}; then {exc}; the interface was taken down"
+            return replace(hosted, message=message)
+        return hosted
+
+    def _put_anew(self, hosted: Hosted, exc: KernelUnsure) -> Hosted:
+        """The kernel has the old rules or the new: replace the whole table by what is meant."""
+        try:
+            rules = {**self._table.boxes, **self._rules_for([hosted])}
+            self._install(rules, replace_table=self._kernel.table() is not None)
+        except KernelError:
+            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
+        return hosted
+
+    def _rules_for(self, boxes: Iterable[Hosted]) -> dict[str, BoxRules]:
+        rules = {}
+        for hosted in boxes:
+            same = self._hosted.get(hosted.box_id)
+            for interface in hosted.interfaces:
+                before = closed(interface)
+                if same is not None and same.uid == hosted.uid:
+                    before = self._table.boxes.get(interface.name, before)
+                rules[interface.name] = self._rules(hosted, interface, before)
+        return rules
+
+    def _rules(self, hosted: Hosted, interface: Interface, before: BoxRules) -> BoxRules:
+        if hosted.standing is Standing.GONE:
+            return absent(interface)
+        if hosted.policy is None:
+            return closed(interface)
+        return rules_of(interface, hosted.policy, before, self._grants)
+
+    def _install(self, rules: Mapping[str, BoxRules], *, replace_table: bool) -> None:
+        plan = self._table.plan_install(replace=replace_table, flags=self._flags, boxes=rules)
+        self._commit(plan)
+
+    def _commit(self, plan: Plan) -> None:
+        self._kernel.commit(plan.batch)
+        self._table.adopt(plan)
+
+    def _check_free(self, box_id: str, interfaces: Sequence[Interface]) -> None:
+        mine = {interface.name for interface in interfaces}
+        addresses = {address for interface in interfaces for address in interface.addresses}
+        for other in self._hosted.values():
+            if other.box_id == box_id:
+                continue
+            for interface in other.interfaces:
+                if interface.name in mine:
+                    raise CannotAttach(
+                        f"{interface.name} belongs to box {other.box_id}; detach that first"
+                    )
+                if other.standing is not Standing.GONE:
+                    for address in addresses.intersection(interface.addresses):
+                        raise CannotAttach(
+                            f"{address} belongs to box {other.box_id}; boxes need addresses of "
+                            "their own"
+                        )
+
+
+def results_of(touched: Iterable[Hosted]) -> list[Result]:
+    """Return what the acknowledgement must say."""
+    found = (result_of(hosted) for hosted in touched)
+    return [result for result in found if result is not None]

@@ -1,0 +1,106 @@
+"""A box as its node has it, and what becomes of it when the control plane says something. Pure."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, assert_never
+
+from boxwall.policy import Custom, Policy
+from boxwall.wire.entries import Entry, Held, NotYours, PolicySet, Removed, Result, Unreadable
+from boxwall_agent.ruleset import Interface
+
+NAMES_NOT_ENFORCED: Final = (
+    "allowed_domains are not enforced by this version of the agent: no name is allowed; "
+    "what allowed_cidrs and denied_cidrs say is in force"
+)
+
+
+class Standing(Enum):
+    """What is known of a box. Only ENFORCED lets anything pass."""
+
+    WAITING = "waiting"
+    """No policy has come yet."""
+    ENFORCED = "enforced"
+    """Its policy is in force."""
+    UNKNOWN = "unknown"
+    """The control plane knows no such box (any more)."""
+    REFUSED = "refused"
+    """The control plane wants it on another node."""
+    FAILED = "failed"
+    """Its policy could not be understood, or not be put in force."""
+    SHUT_OUT = "shut out"
+    """The node is fenced, or has been out of contact for too long."""
+    GONE = "gone"
+    """Its interface is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """One box on this node. The zero value of everything denies."""
+
+    box_id: str
+    interfaces: tuple[Interface, ...]
+    standing: Standing = Standing.WAITING
+    uid: str = ""
+    revision: int = 0
+    """Of the policy that is in force, or that failed."""
+    policy: Policy | None = None
+    """Only while ENFORCED."""
+    message: str = "no policy has come yet"
+
+    def __post_init__(self) -> None:
+        if (self.policy is not None) != (self.standing is Standing.ENFORCED):
+            raise ValueError("a box has a policy in force exactly while it is ENFORCED")
+
+    @property
+    def held(self) -> Held:
+        """What to tell the control plane when a stream begins."""
+        if self.policy is None:
+            return Held(box_id=self.box_id)
+        return Held(box_id=self.box_id, uid=self.uid, revision=self.revision)
+
+    def closed(self, standing: Standing, message: str) -> "Hosted":
+        """The box with nothing allowed."""
+        return replace(self, standing=standing, policy=None, message=message)
+
+
+def after(hosted: Hosted, entry: Entry) -> Hosted:
+    """Return the box as `entry` wants it."""
+    match entry:
+        case _ if hosted.standing is Standing.GONE:
+            return hosted
+        case PolicySet():
+            return replace(
+                hosted,
+                standing=Standing.ENFORCED,
+                uid=entry.uid,
+                revision=entry.revision,
+                policy=entry.policy,
+                message=note_on(entry.policy),
+            )
+        case Removed():
+            message = "the control plane knows no such box; make it, or detach the interface"
+            return hosted.closed(Standing.UNKNOWN, message)
+        case NotYours():
+            return hosted.closed(Standing.REFUSED, entry.message)
+        case Unreadable():
+            failed = replace(hosted, uid=entry.uid, revision=entry.revision)
+            return failed.closed(Standing.FAILED, entry.message)
+        case _:
+            assert_never(entry)
+
+
+def note_on(policy: Policy) -> str:
+    """What of the policy is enforced otherwise than one would expect. Empty: nothing."""
+    has_names = isinstance(policy, Custom) and policy.allowed_domains
+    return NAMES_NOT_ENFORCED if has_names else ""
+
+
+def result_of(hosted: Hosted) -> Result | None:
+    """Return what an acknowledgement must say of the box. None: nothing but that it is done."""
+    match hosted.standing:
+        case Standing.FAILED | Standing.GONE:
+            return Result(box_id=hosted.box_id, revision=hosted.revision, failure=hosted.message)
+        case Standing.ENFORCED if hosted.message:
+            return Result(box_id=hosted.box_id, revision=hosted.revision, note=hosted.message)
+        case _:
+            return None

@@ -1,0 +1,212 @@
+"""The node's interfaces: which one is a box's, what may be sent from it, and what can be policed.
+
+By netlink through pyroute2, which has its own event loops: every function here blocks, and is
+called in a thread.
+"""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from boxwall.policy import Address, EntryError
+from boxwall_agent.errors import CannotAttach
+from boxwall_agent.netns import inside
+from boxwall_agent.ruleset import Interface
+
+_LOOPBACK: Final = 0x8
+"""IFF_LOOPBACK."""
+
+_UNENFORCEABLE: Final = {
+    "macvlan": "its frames reach the network below without passing the node's rules",
+    "macvtap": "its frames reach the network below without passing the node's rules",
+    "ipvlan": "its packets reach the network below without passing the node's rules",
+    "ipvtap": "its packets reach the network below without passing the node's rules",
+    "bridge": "attach the boxes' own links, not the bridge",
+}
+_WIDEST_LINK: Final = 8
+"""Addresses of a network on the link that are taken for the box's, at most."""
+
+_GLOBAL_SCOPE: Final = 0
+_LINK_SCOPE: Final = 253
+_LONGEST_NAME: Final = 15
+_FAMILIES: Final = {socket.AF_INET: 4, socket.AF_INET6: 6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a box is plugged in, as the caller said it: an interface, or a namespace."""
+
+    interface: str = ""
+    netns: str = ""
+    addresses: tuple[Address, ...] = ()
+    masquerade: bool = False
+
+
+def find(place: Place) -> tuple[Interface, ...]:
+    """Return the interfaces of a box. Raises CannotAttach with the reason and what to do."""
+    if place.netns:
+        return _find_by_netns(place)
+    with IPRoute() as link:
+        found = _link_named(link, place.interface)
+        _check_enforceable(link, found)
+        addresses = place.addresses or tuple(_addresses_routed_to(link, found))
+    if not addresses:
+        raise CannotAttach(
+            f"the node has no route that says which addresses are behind {place.interface}; "
+            "name them with --address"
+        )
+    return (_interface(found, addresses, place),)
+
+
+def indexes() -> dict[str, int]:
+    """Return the index of every interface of the node, by name."""
+    with IPRoute() as link:
+        return {one.get("ifname"): int(one["index"]) for one in link.get_links()}
+
+
+def node_addresses() -> frozenset[Address]:
+    """Return every address of the node, on all interfaces."""
+    with IPRoute() as link:
+        return frozenset(Address.parse(one.get("address")) for one in link.get_addr())
+
+
+def _find_by_netns(place: Place) -> tuple[Interface, ...]:
+    path = place.netns if "/" in place.netns else f"/var/run/netns/{place.netns}"
+    if not Path(path).exists():
+        raise CannotAttach(f"there is no network namespace {place.netns}")
+    if Path(path).samefile("/proc/self/ns/net"):
+        raise CannotAttach(f"{place.netns} is the node's own network namespace")
+    inside = list(_links_inside(path))
+    if not inside:
+        raise CannotAttach(f"{place.netns} has no link to the node's network namespace")
+    found = []
+    with IPRoute() as link:
+        for peer, index, addresses in inside:
+            here = next(iter(link.get_links(peer)), None) if peer else None
+            # The other end must say the same of this end: indexes repeat between namespaces.
+            if here is None or here.get("link") != index:
+                raise CannotAttach(
+                    f"a link of {place.netns} does not end in the node's network namespace, so "
+                    "what it carries cannot be policed; remove it"
+                )
+            _check_enforceable(link, here)
+            mine = place.addresses or addresses
+            if not mine:
+                raise CannotAttach(
+                    f"the link of {place.netns} to {here.get('ifname')} has no address; give it "
+                    "one first, or name those it will have with --address"
+                )
+            found.append(_interface(here, mine, place))
+    return tuple(found)
+
+
+def _links_inside(path: str) -> Iterator[tuple[int | None, int, tuple[Address, ...]]]:
+    """Of each link in a namespace but loopback: index of its other end, its own, its addresses."""
+    # Not IPRoute(netns=...): it forks, which a process that uses gRPC must not.
+    with inside(path), IPRoute() as link:
+        for one in link.get_links():
+            if one["flags"] & _LOOPBACK:
+                continue
+            kind = _kind(one)
+            if kind not in ("veth", ""):
+                raise CannotAttach(f"{one.get('ifname')} in {path} is a {kind}: {_why(kind)}")
+            addresses = tuple(
+                Address.parse(address.get("address"))
+                for address in link.get_addr(index=one["index"])
+                if address["scope"] == _GLOBAL_SCOPE
+            )
+            yield one.get("link"), one["index"], addresses
+
+
+def _link_named(link: IPRoute, name: str) -> Any:
+    if not name or len(name) > _LONGEST_NAME or "/" in name or name.split() != [name]:
+        raise CannotAttach(f"{name[:40]!a} is not the name of an interface")
+    try:
+        return next(iter(link.get_links(ifname=name)))
+    except (NetlinkError, StopIteration):
+        raise CannotAttach(f"there is no interface {name}; `ip link` lists them") from None
+
+
+def _check_enforceable(link: IPRoute, found: Any) -> None:
+    name, kind = found.get("ifname"), _kind(found)
+    if found["flags"] & _LOOPBACK:
+        raise CannotAttach(f"{name} is the loopback interface")
+    if kind in _UNENFORCEABLE:
+        raise CannotAttach(f"{name} is a {kind}: {_UNENFORCEABLE[kind]}")
+    master = found.get("master")
+    if master:
+        above = next(iter(link.get_links(master)))
+        raise CannotAttach(
+            f"{name} is a port of {above.get('ifname')}, which passes frames on before the node's "
+            "rules see them; give the box a link of its own"
+        )
+    for family in _FAMILIES:
+        for route in link.get_default_routes(family):
+            if route.get("oif") == found["index"]:
+                raise CannotAttach(f"{name} is where the node's own default route goes")
+
+
+def _addresses_routed_to(link: IPRoute, found: Any) -> Iterator[Address]:
+    """The addresses that the node sends to the interface, where they are few enough to be a box's.
+
+    Routes to single addresses, and the other addresses of a small network on the link.
+    """
+    index = found["index"]
+    own = {one.get("address") for one in link.get_addr(index=index)}
+    for family, version in _FAMILIES.items():
+        width = 32 if version == 4 else 128
+        for route in link.get_routes(family=family, oif=index, type=1):
+            text = route.get("dst")
+            if text is None or route.get("gateway") is not None:
+                continue
+            first = Address.parse(text)
+            size = 1 << (width - route["dst_len"])
+            is_link_local = version == 6 and first.value >> 118 == _LINK_LOCAL
+            if size > _WIDEST_LINK or is_link_local:
+                continue
+            for value in _hosts(first.value, size, version):
+                address = Address(version, value)
+                if str(address) not in own:
+                    yield address
+
+
+_LINK_LOCAL: Final = 0xFE80 >> 6
+"""The first ten bits of fe80::/10."""
+
+
+def _hosts(first: int, size: int, version: int) -> range:
+    """Without the network's and the broadcast address of IPv4, and IPv6's anycast address."""
+    if size <= 2:
+        return range(first, first + size)
+    return range(first + 1, first + size - (1 if version == 4 else 0))
+
+
+def _interface(found: Any, addresses: tuple[Address, ...], place: Place) -> Interface:
+    return Interface(
+        name=found.get("ifname"),
+        index=found["index"],
+        addresses=addresses,
+        masquerade=place.masquerade,
+    )
+
+
+def _kind(found: Any) -> str:
+    info = found.get("linkinfo")
+    return "" if info is None else str(info.get("kind") or "")
+
+
+def _why(kind: str) -> str:
+    return _UNENFORCEABLE.get(kind, "what it carries cannot be seen on the node")
+
+
+def address_of(text: str) -> Address:
+    """Read an address of a box. Raises CannotAttach."""
+    try:
+        return Address.parse(text)
+    except EntryError as exc:
+        raise CannotAttach(str(exc)) from exc

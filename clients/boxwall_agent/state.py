@@ -1,0 +1,198 @@
+"""What must survive a restart without the control plane: one SQLite file.
+
+Attachments with the policies in force, the cursor that was applied, and the next grant. It is
+written after the kernel and before the acknowledgement, so that it never promises what the kernel
+does not hold, and an acknowledged policy is never followed by an older one.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from boxwall.policy import Address, InvalidPolicy
+from boxwall.wire.policies import policy_from_bytes, policy_to_bytes
+from boxwall_agent.errors import StateUnusable
+from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.ruleset import Interface
+
+_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE box (
+    box_id TEXT PRIMARY KEY,
+    standing TEXT NOT NULL,
+    uid TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    policy BLOB,
+    message TEXT NOT NULL
+) STRICT;
+CREATE TABLE interface (
+    name TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    box_id TEXT NOT NULL REFERENCES box ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    addresses TEXT NOT NULL,
+    masquerade INTEGER NOT NULL
+) STRICT;
+CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+_CURSOR: Final = "cursor"
+_NEXT_GRANT: Final = "next_grant"
+
+
+class State:
+    """The file, open. Every method is one transaction; raises StateUnusable, having changed
+    nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=0)
+        except (OSError, sqlite3.Error) as exc:
+            raise StateUnusable(f"{path} cannot be opened: {exc}") from exc
+        self._path = path
+        with self._translated():
+            # One agent at a time: the lock is held for as long as the file is open.
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA foreign_keys = ON")
+            self._create()
+        path.chmod(0o600)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def hosted(self) -> list[Hosted]:
+        """Return the boxes. One whose policy cannot be read any more comes back closed."""
+        with self._translated():
+            interfaces: dict[str, list[Interface]] = {}
+            for name, box_id, number, addresses, masquerade in self._database.execute(
+                "SELECT name, box_id, number, addresses, masquerade FROM interface"
+                " ORDER BY box_id, position"
+            ):
+                interface = Interface(
+                    name=name,
+                    index=number,
+                    addresses=tuple(map(Address.parse, addresses.split())),
+                    masquerade=bool(masquerade),
+                )
+                interfaces.setdefault(box_id, []).append(interface)
+            rows = self._database.execute(
+                "SELECT box_id, standing, uid, revision, policy, message FROM box"
+            )
+            return [_box(row, tuple(interfaces.get(row[0], ()))) for row in rows]
+
+    def cursor(self) -> str:
+        """Return where the stream continues. Empty: from the beginning."""
+        return self._note(_CURSOR, "")
+
+    def next_grant(self) -> int:
+        """Return the first grant that was never given."""
+        return int(self._note(_NEXT_GRANT, "1"))
+
+    def save(self, boxes: Iterable[Hosted], *, next_grant: int, cursor: str | None = None) -> None:
+        """Remember boxes as they are now, and the cursor if there is a new one."""
+        with self._transaction():
+            for hosted in boxes:
+                self._save_box(hosted)
+            self._save_note(_NEXT_GRANT, str(next_grant))
+            if cursor is not None:
+                self._save_note(_CURSOR, cursor)
+
+    def forget(self, box_id: str) -> None:
+        """A box was detached."""
+        with self._transaction():
+            self._database.execute("DELETE FROM box WHERE box_id = ?", (box_id,))
+
+    def _create(self) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._database.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+        elif version != _VERSION:
+            raise StateUnusable(
+                f"{self._path} was written by a newer agent (format {version}); update this one"
+            )
+
+    def _save_box(self, hosted: Hosted) -> None:
+        policy = None if hosted.policy is None else policy_to_bytes(hosted.policy)
+        self._database.execute(
+            "INSERT INTO box VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " standing = excluded.standing, uid = excluded.uid, revision = excluded.revision,"
+            " policy = excluded.policy, message = excluded.message",
+            (
+                hosted.box_id,
+                hosted.standing.name,
+                hosted.uid,
+                hosted.revision,
+                policy,
+                hosted.message,
+            ),
+        )
+        self._database.execute("DELETE FROM interface WHERE box_id = ?", (hosted.box_id,))
+        self._database.executemany(
+            "INSERT INTO interface VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    interface.name,
+                    position,
+                    hosted.box_id,
+                    interface.index,
+                    " ".join(map(str, interface.addresses)),
+                    interface.masquerade,
+                )
+                for position, interface in enumerate(hosted.interfaces)
+            ],
+        )
+
+    def _note(self, key: str, default: str) -> str:
+        with self._translated():
+            row = self._database.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+            return default if row is None else str(row[0])
+
+    def _save_note(self, key: str, value: str) -> None:
+        self._database.execute(
+            "INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._translated():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._database.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            reason = str(exc)
+            if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                reason = "another agent is using it"
+            raise StateUnusable(f"{self._path} cannot be used: {reason}") from exc
+
+
+def _box(
+    row: tuple[str, str, str, int, bytes | None, str], interfaces: tuple[Interface, ...]
+) -> Hosted:
+    box_id, standing, uid, revision, policy, message = row
+    hosted = Hosted(box_id=box_id, interfaces=interfaces, uid=uid, revision=revision)
+    if policy is None:
+        return hosted.closed(Standing[standing], message)
+    try:
+        known = policy_from_bytes(policy)
+    except InvalidPolicy as exc:
+        return hosted.closed(Standing.FAILED, f"the remembered policy cannot be read: {exc}")
+    return replace(hosted, standing=Standing.ENFORCED, policy=known, message=message)

@@ -1,0 +1,166 @@
+"""What changes on the node by itself: addresses, interfaces, and the table under our feet.
+
+Three sockets of the kernel, read when there is something: each notification is only a reason to
+look, so that one that is lost costs a look, not a leak.
+"""
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from boxwall.policy import Address
+from boxwall_agent.agent import Agent
+from boxwall_agent.errors import KernelError
+from boxwall_agent.links import indexes, node_addresses
+from boxwall_agent.netlink import HEADER, read_attributes, read_messages, read_text
+from boxwall_agent.nft.batch import INET, SUBSYSTEM, Type
+from boxwall_agent.nft.kernel import BUFFER_BYTES, NETLINK_NETFILTER, SO_RCVBUFFORCE
+from boxwall_agent.nft.objects import TABLE
+
+_RTMGRP: Final = 0x1 | 0x10 | 0x100
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
+
+_NFNLGRP_NFTABLES: Final = 7
+_SOL_NETLINK: Final = 270
+_NETLINK_ADD_MEMBERSHIP: Final = 1
+_RTM_DELLINK: Final = 17
+_SETTLE: Final = 0.05
+"""Seconds to gather notifications before looking."""
+
+_RETRY: Final = 1.0
+"""Seconds until a repair that failed is tried again."""
+
+_INTERFACE_INDEX_AT: Final = HEADER.size + 4
+"""In ifinfomsg."""
+
+_log = structlog.get_logger()
+
+
+class NodeWatch:
+    """Keeps the node's own addresses current, and closes boxes whose interface is gone."""
+
+    def __init__(self, agent: Agent, more_addresses: frozenset[Address]) -> None:
+        self._agent = agent
+        self._more = more_addresses
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _RTMGRP))
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Stop."""
+        self._socket.close()
+
+    async def run(self) -> None:
+        """Look whenever something has changed, until cancelled."""
+        while True:
+            addresses, links = await asyncio.to_thread(_look)
+            self._agent.node_has(addresses | self._more)
+            self._agent.interfaces_are(links.values())
+            await self._until_something_changes()
+
+    async def _until_something_changes(self) -> None:
+        await _readable(self._socket)
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    raise
+                continue
+            self._see_removed_links(data)
+        await asyncio.sleep(_SETTLE)
+
+    def _see_removed_links(self, data: bytes) -> None:
+        """At once, not after a look: the index may be used again before."""
+        at = 0
+        while at + HEADER.size <= len(data):
+            size, kind = struct.unpack_from("=IH", data, at)
+            if size < HEADER.size:
+                return
+            if kind == _RTM_DELLINK and at + _INTERFACE_INDEX_AT + 4 <= len(data):
+                (index,) = struct.unpack_from("=i", data, at + _INTERFACE_INDEX_AT)
+                self._agent.interface_gone(index)
+            at += (size + 3) & ~3
+
+
+class TableWatch:
+    """Repairs the table when somebody else has changed it."""
+
+    def __init__(self, agent: Agent, our_port: int, observe_repair: Callable[[], None]) -> None:
+        self._agent = agent
+        self._our_port = our_port
+        self._observe_repair = observe_repair
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+        )
+        self._socket.bind((0, 0))
+        # Our own transactions come here too, those of ten thousand boxes among them.
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+        self._socket.setblocking(False)
+
+    def close(self) -> None:
+        """Stop."""
+        self._socket.close()
+
+    async def run(self) -> None:
+        """Look at every transaction of others, until cancelled."""
+        while True:
+            await _readable(self._socket)
+            doubtful = self._read_all()
+            while doubtful:
+                try:
+                    if self._agent.repair():
+                        self._observe_repair()
+                    doubtful = False
+                except KernelError as exc:
+                    _log.error("repair_failed", error=str(exc))
+                    await asyncio.sleep(_RETRY)
+
+    def _read_all(self) -> bool:
+        """Read all there is. Returns whether the table may be another than ours."""
+        doubtful = False
+        while True:
+            try:
+                data = self._socket.recv(1 << 18)
+            except BlockingIOError:
+                return doubtful
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    raise
+                doubtful = True
+                continue
+            doubtful = doubtful or self._is_foreign(data)
+
+    def _is_foreign(self, data: bytes) -> bool:
+        for message in read_messages(data):
+            if message.kind >> 8 != SUBSYSTEM or message.port == self._our_port:
+                continue
+            if message.kind & 0xFF == Type.NEWGEN or message.family != INET:
+                continue
+            if read_text(read_attributes(message.body).get(1, b"")) == TABLE:
+                return True
+        return False
+
+
+def _look() -> tuple[frozenset[Address], dict[str, int]]:
+    return node_addresses(), indexes()
+
+
+async def _readable(one: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(one, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(one)
