@@ -23,8 +23,11 @@ from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
+from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import Nftables, open_nftables
+from boxwall_agent.nft.layout import LOG_GROUP
+from boxwall_agent.recorder import Recorder
 from boxwall_agent.restored import Restored
 from boxwall_agent.state import State
 from boxwall_agent.switch import LinkSwitch
@@ -78,12 +81,15 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         stack.callback(node_watch.close)
         table_watch = TableWatch(agent, nft.port, lambda: None)
         stack.callback(table_watch.close)
+        log_group = LogGroup(LOG_GROUP, gather=True)
+        stack.callback(log_group.close)
+        recorder = Recorder(log_group, enforcer, sync.send, lambda reason: None)
         api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
         await _serve(stack, api, config.agent_socket)
         async with asyncio.TaskGroup() as tasks:
             chores = [
                 tasks.create_task(chore)
-                for chore in (sync.run(), node_watch.run(), table_watch.run())
+                for chore in (sync.run(), node_watch.run(), table_watch.run(), recorder.run())
             ]
             try:
                 yield App(config, agent, sync)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from boxwall.policy import Address
+from boxwall.policy import Address, Network, NetworkTable, Surroundings
+from boxwall.policy.addresses import WIDTH
 from boxwall.wire.entries import Entry, Result
 from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
 from boxwall_agent.grants import GrantPool
@@ -57,6 +58,8 @@ class Enforcer:
         self._switch = switch
         self._flags = flags
         self._hosted: dict[str, Hosted] = {}
+        self._by_index: dict[int, str] = {}
+        self._surroundings: Surroundings | None = None
 
     @property
     def hosted(self) -> Mapping[str, Hosted]:
@@ -67,6 +70,32 @@ class Enforcer:
     def next_grant(self) -> int:
         """What must be remembered, so that no grant is given twice."""
         return self._grants.next_grant
+
+    def hosted_on(self, index: int) -> Hosted | None:
+        """The box whose interface has this index, or None."""
+        box_id = self._by_index.get(index)
+        return None if box_id is None else self._hosted.get(box_id)
+
+    def rules_of_box(self, hosted: Hosted) -> list[BoxRules]:
+        """What the kernel holds for a box, for each of its interfaces."""
+        held = (self._table.boxes.get(interface.name) for interface in hosted.interfaces)
+        return [rules for rules in held if rules is not None]
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What is blocked besides what always is: the node, other boxes, the operator's ranges."""
+        if self._surroundings is None:
+            shared = self._table.shared
+            blocked = [(network, "the operator's") for network in shared.blocked]
+            blocked += [(_alone(address), "the node's own") for address in shared.node_addresses]
+            blocked += [
+                (_alone(address), "another box's")
+                for hosted in self._hosted.values()
+                for interface in hosted.interfaces
+                for address in interface.addresses
+            ]
+            self._surroundings = Surroundings(blocked=NetworkTable(blocked))
+        return self._surroundings
 
     def start(self, hosted: Iterable[Hosted], restored: Restored, *, replace_table: bool) -> None:
         """Put everything in force at one instant, in place of what an earlier agent left.
@@ -80,6 +109,7 @@ class Enforcer:
                 before = restored.rules_before(interface, one.policy)
                 rules[interface.name] = self._rules(one, interface, before)
         self._install(rules, replace_table=replace_table)
+        self._places_changed()
 
     def is_in_force(self) -> bool:
         """Whether the kernel holds what it should: every element of every box, and all rules."""
@@ -124,6 +154,7 @@ class Enforcer:
                 self._switch.cut(interface)
             raise CannotAttach(f"{exc}; the interface was taken down") from exc
         self._hosted[box_id] = hosted
+        self._places_changed()
         return hosted
 
     def detach(self, box_id: str) -> Hosted | None:
@@ -132,6 +163,7 @@ class Enforcer:
         if hosted is not None:
             self._commit(self._table.plan_changes({i.name: None for i in hosted.interfaces}))
             del self._hosted[box_id]
+            self._places_changed()
         return hosted
 
     def apply(self, entries: Iterable[Entry], *, is_whole: bool = False) -> Sequence[Hosted]:
@@ -185,6 +217,15 @@ class Enforcer:
         """The node's own addresses are these now. Raises KernelError."""
         if addresses != self._table.shared.node_addresses:
             self._commit(self._table.plan_node_addresses(addresses))
+            self._surroundings = None
+
+    def _places_changed(self) -> None:
+        self._surroundings = None
+        self._by_index = {
+            interface.index: hosted.box_id
+            for hosted in self._hosted.values()
+            for interface in hosted.interfaces
+        }
 
     def _put(self, wanted: Mapping[str, Hosted]) -> Sequence[Hosted]:
         """All in one transaction; if that is refused, each box alone, so that one cannot hold
@@ -271,6 +312,10 @@ class Enforcer:
                             f"{address} belongs to box {other.box_id}; boxes need addresses of "
                             "their own"
                         )
+
+
+def _alone(address: Address) -> Network:
+    return Network(address.version, address.value, WIDTH[address.version])
 
 
 def results_of(touched: Iterable[Hosted]) -> list[Result]:

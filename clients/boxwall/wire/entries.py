@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from boxwall.policy import Policy
+from boxwall.policy import Destination, Policy, Reason, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +120,18 @@ class Result:
     """What is in force otherwise than one would expect; nothing is allowed that is not meant."""
     connections_kept: int = 0
     connections_cut: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What a node refused of one kind: where to, why, under which policy, and how often."""
+
+    box_id: str
+    destination: Destination
+    reason: Reason
+    rule: Rule | None
+    revision: int
+    first_time: float = 0.0
+    """Unix time, as `last_time`."""
+    last_time: float = 0.0
+    count: int = 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from boxwall.policy import InvalidPolicy, Limits
-from boxwall.v1 import enforcement_service_pb2, stream_pb2
+from boxwall.v1 import enforcement_service_pb2, policy_pb2, stream_pb2
 from boxwall.wire.entries import (
     Bookmark,
     Changes,
@@ -15,12 +15,13 @@ from boxwall.wire.entries import (
     NotUnderstood,
     NotYours,
     PolicySet,
+    Refused,
     Removed,
     Reset,
     Result,
     Unreadable,
 )
-from boxwall.wire.policies import policy_from_proto
+from boxwall.wire.policies import destination_to_proto, policy_from_proto, rule_to_proto
 
 Request = enforcement_service_pb2.StreamPoliciesRequest
 Response = enforcement_service_pb2.StreamPoliciesResponse
@@ -74,6 +75,11 @@ def ack_request(cursor: str, results: Iterable[Result]) -> Request:
     )
 
 
+def refusals_request(refused: Iterable[Refused], dropped: int) -> Request:
+    """Return a report of refused connections; `dropped`: how many more there were."""
+    return Request(refusals=stream_pb2.Refusals(refusals=map(_refusal, refused), dropped=dropped))
+
+
 def incoming_from_proto(message: Response) -> Incoming:
     """Return what a control plane says."""
     match message.WhichOneof("message"):
@@ -119,3 +125,17 @@ def _unreadable(entry: stream_pb2.PolicyEntry, message: str) -> Unreadable:
     return Unreadable(
         box_id=entry.box_id, uid=entry.uid, revision=entry.policy_revision, message=message
     )
+
+
+def _refusal(refused: Refused) -> policy_pb2.Refusal:
+    message = policy_pb2.Refusal(
+        box=refused.box_id,
+        destination=destination_to_proto(refused.destination),
+        reason=f"REASON_{refused.reason.name}",
+        rule=None if refused.rule is None else rule_to_proto(refused.rule),
+        policy_revision=refused.revision,
+        count=refused.count,
+    )
+    message.first_time.FromMilliseconds(round(refused.first_time * 1000))
+    message.last_time.FromMilliseconds(round(refused.last_time * 1000))
+    return message

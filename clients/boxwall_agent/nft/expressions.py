@@ -183,7 +183,7 @@ def more_connections_than(count: int) -> bytes:
 
 def log(group: int, prefix: str, *, copied_bytes: int) -> bytes:
     """Copy the packet's beginning to the listeners of an NFLOG group."""
-    return _expression("log", be16(1, group), text(2, prefix), be32(3, copied_bytes), be16(4, 1))
+    return _expression("log", be16(1, group), text(2, prefix), be32(3, copied_bytes))
 
 
 def reject_with_reset() -> bytes:
