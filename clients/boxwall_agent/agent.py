@@ -23,6 +23,7 @@ from boxwall.wire.entries import (
     Reset,
     Result,
 )
+from boxwall_agent.audit import Changed, grants_of
 from boxwall_agent.enforcer import Enforcer, results_of
 from boxwall_agent.errors import KernelError, StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
@@ -45,10 +46,8 @@ class Agent:
         self._changed: list[asyncio.Future[None]] = []
         self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
         """Told when a box is attached (True) or detached."""
-        self.on_applied: Callable[[Sequence[Hosted], Sequence[Hosted]], None] = (
-            lambda before, after: None
-        )
-        """Told what became of boxes whose policy changed, after it is in force."""
+        self.on_changed: Callable[[Changed], None] = lambda changed: None
+        """Told of each box whose policy changed, after it is in force and acknowledged."""
 
     @property
     def hosted(self) -> Sequence[Hosted]:
@@ -126,6 +125,7 @@ class Agent:
 
     def close_all(self, message: str) -> None:
         """Deny everything for every box, until the control plane says otherwise."""
+        granted = self._granted()
         closed = self._enforcer.close(Standing.SHUT_OUT, message)
         _log.warning("all_closed", boxes=len(closed), reason=message)
         try:
@@ -133,6 +133,8 @@ class Agent:
         except StateUnusable as exc:
             _log.error("state_not_saved", error=str(exc))
         self._notify()
+        for hosted in closed:
+            self.on_changed(self._changed_box(hosted, granted[hosted.box_id]))
 
     # From the kernel.
 
@@ -175,7 +177,7 @@ class Agent:
     def _apply(
         self, entries: Iterable[Entry], cursor: str, *, is_whole: bool
     ) -> tuple[str, list[Result]] | None:
-        before = dict(self._enforcer.hosted)
+        granted = self._granted(None if is_whole else entries)
         touched = self._enforcer.apply(entries, is_whole=is_whole)
         results = results_of(touched)
         try:
@@ -190,9 +192,25 @@ class Agent:
                 standing=hosted.standing.value,
             )
         self._notify()
-        if touched:
-            self.on_applied([before[one.box_id] for one in touched], touched)
+        for hosted in touched:
+            self.on_changed(self._changed_box(hosted, granted.get(hosted.box_id, frozenset())))
         return (cursor, results) if cursor else None
+
+    def _granted(self, entries: Iterable[Entry] | None = None) -> dict[str, frozenset[int]]:
+        """The grants in force of the boxes that are named; of all, if none are."""
+        hosted = self._enforcer.hosted
+        names = hosted if entries is None else {entry.box_id for entry in entries} & hosted.keys()
+        return {name: grants_of(self._enforcer.rules_of_box(hosted[name])) for name in names}
+
+    def _changed_box(self, hosted: Hosted, granted: frozenset[int]) -> Changed:
+        return Changed(
+            box_id=hosted.box_id,
+            revision=hosted.revision,
+            policy=hosted.policy,
+            addresses=frozenset(a for one in hosted.interfaces for a in one.addresses),
+            grants_before=granted,
+            grants_now=grants_of(self._enforcer.rules_of_box(hosted)),
+        )
 
     def _not_remembered(self, touched: Sequence[Hosted], error: str) -> list[Result]:
         """What is not remembered must not be promised: after a restart an older policy, perhaps a

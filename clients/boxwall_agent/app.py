@@ -3,11 +3,11 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from boxwall.sdk.connection import Connection
 from boxwall_agent import conntrack
 from boxwall_agent.agent import Agent
+from boxwall_agent.auditor import Auditor, RawSender
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.enforcer import Enforcer
@@ -26,7 +27,7 @@ from boxwall_agent.local_api import LocalApi, make_server
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import Nftables, open_nftables
-from boxwall_agent.nft.layout import LOG_GROUP
+from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.restored import Restored
 from boxwall_agent.state import State
@@ -34,6 +35,9 @@ from boxwall_agent.switch import LinkSwitch
 from boxwall_agent.sync import Sync
 from boxwall_agent.table import Shared, Table
 from boxwall_agent.watching import NodeWatch, TableWatch
+
+Chore: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Runs until it is cancelled."""
 
 _NOT_KNOWN: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 """What a kernel answers to table flags that it does not know."""
@@ -67,35 +71,59 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         stack.callback(switch.close)
         enforcer = await _take_over(config, state, nft, switch)
         agent = Agent(enforcer, state)
-        connection = Connection(config.endpoint, timeout=10, retries=0)
-        stack.push_async_callback(connection.close)
-        sync = Sync(
-            connection,
-            agent,
-            node_id=config.node_id,
-            agent_version=_version(),
-            cursor=state.cursor(),
-            max_stale=config.max_stale,
-        )
-        node_watch = NodeWatch(agent, config.node_addresses)
-        stack.callback(node_watch.close)
-        table_watch = TableWatch(agent, nft.port, lambda: None)
-        stack.callback(table_watch.close)
-        log_group = LogGroup(LOG_GROUP, gather=True)
-        stack.callback(log_group.close)
-        recorder = Recorder(log_group, enforcer, sync.send, lambda reason: None)
+        sync = _sync(stack, config, agent, state.cursor())
+        chores = [
+            sync.run,
+            *_watches(stack, config, agent, nft),
+            *_observers(stack, enforcer, agent, sync),
+        ]
         api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
         await _serve(stack, api, config.agent_socket)
         async with asyncio.TaskGroup() as tasks:
-            chores = [
-                tasks.create_task(chore)
-                for chore in (sync.run(), node_watch.run(), table_watch.run(), recorder.run())
-            ]
+            running_chores = [tasks.create_task(chore()) for chore in chores]
             try:
                 yield App(config, agent, sync)
             finally:
-                for chore in chores:
+                for chore in running_chores:
                     chore.cancel()
+
+
+def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, cursor: str) -> Sync:
+    connection = Connection(config.endpoint, timeout=10, retries=0)
+    stack.push_async_callback(connection.close)
+    return Sync(
+        connection,
+        agent,
+        node_id=config.node_id,
+        agent_version=_version(),
+        cursor=cursor,
+        max_stale=config.max_stale,
+    )
+
+
+def _watches(
+    stack: AsyncExitStack, config: AgentConfig, agent: Agent, nft: Nftables
+) -> list[Chore]:
+    """What looks at the node."""
+    node = NodeWatch(agent, config.node_addresses)
+    stack.callback(node.close)
+    table = TableWatch(agent, nft.port, lambda: None)
+    stack.callback(table.close)
+    return [node.run, table.run]
+
+
+def _observers(stack: AsyncExitStack, enforcer: Enforcer, agent: Agent, sync: Sync) -> list[Chore]:
+    """What looks at packets and connections, and reports."""
+    refused = LogGroup(LOG_GROUP, gather=True)
+    stack.callback(refused.close)
+    recorder = Recorder(refused, enforcer, sync.send, lambda reason: None)
+    cuts = LogGroup(RESET_GROUP, gather=False)
+    stack.callback(cuts.close)
+    sender = RawSender()
+    stack.callback(sender.close)
+    auditor = Auditor(enforcer, cuts, sender, sync.report)
+    agent.on_changed = auditor.note
+    return [recorder.run, auditor.run]
 
 
 async def _take_over(

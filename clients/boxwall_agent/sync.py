@@ -71,6 +71,7 @@ class Sync:
         self._max_stale = max_stale
         self._outbox: Outbox | None = None
         self._in_contact = False
+        self._acknowledged = ""
         self._last_contact = 0.0
         agent.on_hosting = self._hosting
 
@@ -98,10 +99,10 @@ class Sync:
                     self._outbox = None
                     self._in_contact = False
 
-    def report(self, cursor: str, results: Iterable[Result]) -> None:
-        """Say more of what was acknowledged before. Lost if there is no stream."""
-        if self._outbox is not None:
-            self._outbox.put(ack_request(cursor, results))
+    def report(self, results: Iterable[Result]) -> None:
+        """Say more of what was acknowledged on this stream. Lost if there is none."""
+        if self._outbox is not None and self._acknowledged:
+            self._outbox.put(ack_request(self._acknowledged, results))
 
     def send(self, request: Request) -> bool:
         """Send what needs no answer. False: there is no stream."""
@@ -115,6 +116,7 @@ class Sync:
         clock = asyncio.get_running_loop().time
         cursor = stream.connect(clock())
         self._agent.stream_begins()
+        self._acknowledged = ""
         outbox = Outbox()
         outbox.put(
             subscribe_request(self._node_id, self._agent_version, self._agent.held(), cursor)
@@ -135,6 +137,7 @@ class Sync:
                 if answer is not None:
                     outbox.put(ack_request(*answer))
                     stream.applied(answer[0])
+                    self._acknowledged = answer[0]
                 if isinstance(incoming, GoAway):
                     stream.go_away(now, incoming.reconnect_after)
                     return

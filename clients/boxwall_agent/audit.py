@@ -1,0 +1,89 @@
+"""What a change did to open connections: which live on, and which are cut. Pure.
+
+A connection carries the grant of the entry that let it in. It is kept if that grant is still in
+force, or another entry lets it in on its next packet; else it is cut: the kernel has refused its
+packets since the transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from boxwall.policy import Address, Destination, Policy, Surroundings, decide
+from boxwall_agent.conntrack import Connection
+from boxwall_agent.marks import LAST_GRANT
+from boxwall_agent.packets import TCP
+from boxwall_agent.ruleset import BoxRules
+
+_OPEN_STATES = frozenset((1, 2, 3, 4, 5))
+"""TCP_CONNTRACK_SYN_SENT to TCP_CONNTRACK_CLOSE_WAIT; what is closing is not counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A box whose policy was changed."""
+
+    box_id: str
+    revision: int
+    policy: Policy | None
+    addresses: frozenset[Address]
+    grants_before: frozenset[int]
+    """Grants that were in force before the change."""
+    grants_now: frozenset[int]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a box's connections."""
+
+    changed: Changed
+    kept: int = 0
+    cut: list[Connection] = field(default_factory=list)
+
+
+def grants_of(rules: Iterable[BoxRules]) -> frozenset[int]:
+    """The grants in force."""
+    return frozenset(grant for one in rules for grant in one.grants.values())
+
+
+def merged(earlier: Changed, later: Changed) -> Changed:
+    """Two changes of one box as one."""
+    return Changed(
+        box_id=later.box_id,
+        revision=later.revision,
+        policy=later.policy,
+        addresses=earlier.addresses | later.addresses,
+        grants_before=earlier.grants_before | later.grants_before,
+        grants_now=later.grants_now,
+    )
+
+
+def outcomes(
+    changes: Sequence[Changed], connections: Iterable[Connection], surroundings: Surroundings
+) -> list[Outcome]:
+    """Say what became of the connections of the boxes that changed."""
+    found = [Outcome(changed) for changed in changes]
+    of_address = {address: one for one in found for address in one.changed.addresses}
+    for connection in connections:
+        outcome = of_address.get(connection.source)
+        if outcome is None or not _counts(connection, outcome.changed):
+            continue
+        if _is_kept(connection, outcome.changed, surroundings):
+            outcome.kept += 1
+        else:
+            outcome.cut.append(connection)
+    return found
+
+
+def _counts(connection: Connection, changed: Changed) -> bool:
+    is_open = connection.protocol != TCP or connection.tcp_state in _OPEN_STATES
+    known = connection.mark in changed.grants_before or connection.mark in changed.grants_now
+    return is_open and known and 0 < connection.mark <= LAST_GRANT
+
+
+def _is_kept(connection: Connection, changed: Changed, surroundings: Surroundings) -> bool:
+    if connection.mark in changed.grants_now:
+        return True
+    if changed.policy is None:
+        return False
+    destination = Destination(address=connection.destination)
+    return decide(changed.policy, destination, surroundings=surroundings).allowed
