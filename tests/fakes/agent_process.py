@@ -5,12 +5,14 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fakes.server_process import ServerProcess, boxwall, environment
 from lab.network import Box, Lab
+
+T = TypeVar("T")
 
 
 class AgentProcess:
@@ -128,3 +130,14 @@ def site(lab: Lab, folder: Path) -> Iterator[Site]:
         yield made
     finally:
         made.close()
+
+
+def eventually(ask: Callable[[], T], is_good: Callable[[T], object], patience: float = 10) -> T:
+    """Ask until the answer is good; return it."""
+    until = time.monotonic() + patience
+    while True:
+        answer = ask()
+        if is_good(answer):
+            return answer
+        assert time.monotonic() < until, answer
+        time.sleep(0.05)

@@ -16,6 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=40,
         help="policies that the kernel and `decide` must agree on",
     )
+    parser.addoption(
+        "--kills", type=int, default=5, help="how often each program is ended under traffic"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -85,8 +85,12 @@ class Wire:
 
     def send(self, packet: bytes) -> None:
         """Send one IP packet."""
+        self._socket.send(self.frame(packet))
+
+    def frame(self, packet: bytes) -> bytes:
+        """An IP packet with its Ethernet header."""
         kind = b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\x00"
-        self._socket.send(self._head + kind + packet)
+        return self._head + kind + packet
 
     def close(self) -> None:
         """Stop."""

@@ -2,19 +2,17 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from fakes.agent_process import Site, site
+from fakes.agent_process import Site, eventually, site
 from lab.namespaces import inside
 from lab.network import NODE, Lab
 from lab.servers import Echo, connect, reaches
 
 OUTSIDE = ("1.1.1.1", "2600::1")
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -99,17 +97,6 @@ def test_refusals_are_told_with_reason_rule_and_revision(here: Site) -> None:
     assert found["rule"]["text"] == "1.1.1.0/24"
     assert found["policy_revision"] == revision
     assert found["address"] == "1.1.1.1"
-
-
-def eventually(ask: Callable[[], T], is_good: Callable[[T], object], patience: float = 10) -> T:
-    """Ask until the answer is good; return it."""
-    until = time.monotonic() + patience
-    while True:
-        answer = ask()
-        if is_good(answer):
-            return answer
-        assert time.monotonic() < until, answer
-        time.sleep(0.05)
 
 
 def listener(lab: Lab, port: int) -> socket.socket:

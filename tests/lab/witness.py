@@ -2,6 +2,7 @@
 
 import select
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -15,6 +16,8 @@ _IPV4: Final = b"\x08\x00"
 _IPV6: Final = b"\x86\xdd"
 _OUTGOING: Final = 4
 _SO_RCVBUFFORCE: Final = 33
+_SOL_PACKET: Final = 263
+_PACKET_STATISTICS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,11 @@ class Witness:
         raise AssertionError(f"the witness has not seen {payload!r}")
 
     def close(self) -> None:
-        """Stop."""
+        """Stop. A witness that has not seen everything is worth nothing: that is an error."""
+        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         self._socket.close()
+        missed = int.from_bytes(statistics[4:8], sys.byteorder)
+        assert missed == 0, f"the witness has missed {missed} packets"
 
 
 def _read(frame: bytes) -> Seen | None:
