@@ -17,6 +17,9 @@ from boxwall_agent.ruleset import BoxRules
 _OPEN_STATES = frozenset((1, 2, 3, 4, 5))
 """TCP_CONNTRACK_SYN_SENT to TCP_CONNTRACK_CLOSE_WAIT; what is closing is not counted."""
 
+_JUST_NOW = 1
+"""Seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
@@ -75,7 +78,10 @@ def outcomes(
 
 
 def _counts(connection: Connection, changed: Changed) -> bool:
+    """Of TCP what is open, or was reset just now: by the kernel, when its far end sent first."""
     is_open = connection.protocol != TCP or connection.tcp_state in _OPEN_STATES
+    if connection.mark not in changed.grants_now and connection.closed_for is not None:
+        is_open = connection.closed_for <= _JUST_NOW
     known = connection.mark in changed.grants_before or connection.mark in changed.grants_now
     return is_open and known and 0 < connection.mark <= LAST_GRANT
 

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from boxwall.policy import Address
@@ -30,8 +31,13 @@ _SUBSYSTEM: Final = 1
 _GET: Final = 1
 """IPCTNL_MSG_CT_GET."""
 
-_ORIGINAL, _REPLY, _STATUS, _PROTOCOL, _MARK = 1, 2, 3, 4, 8
-"""CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_MARK."""
+_ORIGINAL, _PROTOCOL, _TIMEOUT, _MARK = 1, 4, 7, 8
+"""CTA_TUPLE_ORIG, CTA_PROTOINFO, CTA_TIMEOUT, CTA_MARK."""
+
+_CLOSE_TIMEOUT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close")
+_DEFAULT_CLOSE_TIMEOUT: Final = 10
+TCP_CLOSE: Final = 8
+"""TCP_CONNTRACK_CLOSE: a reset was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,13 @@ class Connection:
     mark: int
     tcp_state: int | None
     """TCP_CONNTRACK_*; None if it is not TCP."""
+    closed_for: int | None = None
+    """Seconds since a reset was seen; None if none was."""
 
 
 def connections() -> Iterator[Connection]:
     """Yield every tracked connection of the namespace. Raises KernelError."""
+    close_timeout = _close_timeout()
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
     ) as asked:
@@ -66,7 +75,7 @@ def connections() -> Iterator[Connection]:
                 if answer.kind == NLMSG_ERROR:
                     reason = os.strerror(answer.error)
                     raise KernelRejected(answer.error, "the list of connections", reason)
-                found = _connection(answer.body)
+                found = _connection(answer.body, close_timeout)
                 if found is not None:
                     yield found
 
@@ -76,7 +85,7 @@ def marks() -> frozenset[int]:
     return frozenset(connection.mark for connection in connections())
 
 
-def _connection(body: bytes) -> Connection | None:
+def _connection(body: bytes, close_timeout: int) -> Connection | None:
     found = read_attributes(body)
     if _ORIGINAL not in found:
         return None
@@ -86,6 +95,8 @@ def _connection(body: bytes) -> Connection | None:
     tcp = (
         read_attributes(read_attributes(found[_PROTOCOL]).get(1, b"")) if _PROTOCOL in found else {}
     )
+    state = tcp[1][0] if 1 in tcp else None
+    left = read_be32(found[_TIMEOUT]) if _TIMEOUT in found else 0
     return Connection(
         source=Address(version, int.from_bytes(addresses[source], "big")),
         destination=Address(version, int.from_bytes(addresses[destination], "big")),
@@ -93,5 +104,14 @@ def _connection(body: bytes) -> Connection | None:
         source_port=int.from_bytes(protocol.get(2, b""), "big"),
         destination_port=int.from_bytes(protocol.get(3, b""), "big"),
         mark=read_be32(found[_MARK]) if _MARK in found else 0,
-        tcp_state=tcp[1][0] if 1 in tcp else None,
+        tcp_state=state,
+        closed_for=close_timeout - left if state == TCP_CLOSE else None,
     )
+
+
+def _close_timeout() -> int:
+    """How long the kernel remembers a connection that was reset, in seconds."""
+    try:
+        return int(_CLOSE_TIMEOUT.read_text())
+    except (OSError, ValueError):
+        return _DEFAULT_CLOSE_TIMEOUT

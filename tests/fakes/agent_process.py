@@ -45,6 +45,7 @@ class AgentProcess:
         deadline = time.monotonic() + 20
         while self.log.read_text().count("boxwall enforces") == seen:
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.close()
                 raise AssertionError(f"the agent does not run: {self.log.read_text()}")
             time.sleep(0.01)
 
@@ -86,7 +87,11 @@ class Site:
         self.server = ServerProcess(folder)
         self.server.start()
         self.agent = AgentProcess(folder, lab.node.name, self.server.target)
-        self.agent.start()
+        try:
+            self.agent.start()
+        except BaseException:
+            self.close()
+            raise
 
     def boxwall(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line."""

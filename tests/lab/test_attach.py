@@ -1,0 +1,234 @@
+"""Attaching: what is refused and why, and that what is refused is closed."""
+
+import contextlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.agent_process import Site, eventually, site
+from fakes.server_process import environment
+from lab.namespaces import add_address, join
+from lab.network import Box, Lab
+from lab.servers import Echo, reaches
+
+OUTSIDE = "1.1.1.1"
+
+
+@pytest.fixture
+def here(lab: Lab, echo: Echo, tmp_path: Path) -> Iterator[Site]:
+    """A running site with an echo server outside."""
+    with site(lab, tmp_path) as made:
+        yield made
+
+
+def refusal_of(here: Site, *arguments: str) -> str:
+    """Attach; it must be refused. Returns what is said."""
+    done = here.boxwall("attach", *arguments)
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def state_of(here: Site, box_id: str) -> dict[str, object]:
+    """What the agent says of a box."""
+    boxes = here.must("attached")["boxes"]
+    return next(box for box in boxes if box["box_id"] == box_id)
+
+
+def test_an_interface_that_does_not_exist_is_refused(here: Site) -> None:
+    here.must("box", "create", "--id", "b1")
+    said = refusal_of(here, "b1", "--interface", "nope0")
+    assert "there is no interface nope0" in said
+    assert here.must("attached")["boxes"] == []
+
+
+def test_an_interface_of_another_box_is_refused_and_both_stay_as_they_are(here: Site) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    here.must("box", "create", "--id", "b2", "--mode", "deny-all")
+    assert "belongs to box b1" in refusal_of(here, "b2", "--interface", box.interface_name)
+    assert reaches(box, OUTSIDE)
+
+
+def test_an_address_of_another_box_is_refused(here: Site) -> None:
+    first = here.box("b1", "--mode", "allow-all")
+    second = here.lab.box()
+    here.must("box", "create", "--id", "b2", "--mode", "allow-all")
+    address = first.addresses[0]
+    said = refusal_of(here, "b2", "--interface", second.interface_name, "--address", address)
+    assert f"{address} belongs to box b1" in said
+
+
+def test_a_box_that_nobody_knows_is_refused_and_its_interface_is_closed(here: Site) -> None:
+    box = here.lab.box()
+    assert reaches(box, OUTSIDE)
+    said = refusal_of(here, "ghost", "--netns", box.name)
+    assert "ghost" in said
+    assert not reaches(box, OUTSIDE)
+    here.must("box", "create", "--id", "ghost", "--mode", "allow-all")
+    here.must("attach", "ghost", "--netns", box.name)
+    assert reaches(box, OUTSIDE)
+
+
+def test_a_bridge_port_is_refused(here: Site) -> None:
+    box = here.lab.box()
+    with here.lab.node.netlink() as link:
+        link.link("add", ifname="br0", kind="bridge")
+        bridge = link.link_lookup(ifname="br0")[0]
+        link.link("set", index=link.link_lookup(ifname=box.interface_name)[0], master=bridge)
+    here.must("box", "create", "--id", "b1")
+    assert "port of br0" in refusal_of(here, "b1", "--interface", box.interface_name)
+    assert "bridge" in refusal_of(here, "b1", "--interface", "br0", "--address", "10.77.1.2")
+
+
+@pytest.mark.parametrize("name", ["lo", "uplink"])
+def test_the_nodes_own_interfaces_are_refused(here: Site, name: str) -> None:
+    here.must("box", "create", "--id", "b1")
+    refusal_of(here, "b1", "--interface", name, "--address", "10.77.1.2")
+    assert here.must("attached")["boxes"] == []
+
+
+def test_a_namespace_without_a_link_to_the_node_is_refused(here: Site) -> None:
+    here.must("box", "create", "--id", "b1")
+    assert "no network namespace" in refusal_of(here, "b1", "--netns", "nothing-like-this")
+
+
+def test_the_addresses_are_read_from_the_routes_to_the_interface(here: Site) -> None:
+    box = here.lab.box()
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    attached = here.must("attach", "b1", "--interface", box.interface_name)
+    assert set(box.addresses) <= set(attached["addresses"])
+    assert not set(box.gateways) & set(attached["addresses"])
+    assert reaches(box, OUTSIDE)
+
+
+def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
+    box = here.lab.box()
+    join(here.lab.node, "second", box, "eth1")
+    add_address(here.lab.node, "second", "10.88.0.1/30")
+    add_address(box, "eth1", "10.88.0.2/30")
+    here.must("box", "create", "--id", "b1", "--mode", "deny-all")
+    attached = here.must("attach", "b1", "--netns", box.name)
+    assert attached["interface"] == f"{box.interface_name}, second"
+    assert "10.88.0.2" in attached["addresses"]
+
+
+def test_a_deleted_box_is_closed_until_it_is_detached(here: Site) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    here.must("box", "delete", "b1", "--wait")
+    assert not reaches(box, OUTSIDE)
+    assert state_of(here, "b1")["state"] == "closed"
+    here.must("detach", "b1")
+    assert reaches(box, OUTSIDE)
+
+
+def test_a_new_box_under_an_old_id_inherits_nothing(here: Site) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    here.must("box", "delete", "b1", "--wait")
+    here.must("box", "create", "--id", "b1", "--allow-cidr", "9.9.9.9")
+    eventually(lambda: state_of(here, "b1")["state"], "enforced".__eq__)
+    assert not reaches(box, OUTSIDE)
+    assert reaches(box, "9.9.9.9")
+
+
+def test_an_interface_made_anew_under_an_old_name_reaches_nothing(here: Site) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    with here.lab.node.netlink() as link:
+        link.link("del", index=link.link_lookup(ifname=box.interface_name)[0])
+    eventually(lambda: state_of(here, "b1")["state"], "interface-gone".__eq__)
+    again(here.lab, box)
+    assert not reaches(box, OUTSIDE)
+    here.must("attach", "b1", "--netns", box.name)
+    assert reaches(box, OUTSIDE)
+
+
+def test_a_box_that_is_attached_before_its_control_plane_answers_is_closed(
+    here: Site,
+) -> None:
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    box = here.lab.box()
+    here.server.kill()
+    done = here.boxwall("--timeout", "1s", "attach", "b1", "--netns", box.name)
+    assert done.returncode == 3, done
+    assert "closed" in done.stderr
+    assert not reaches(box, OUTSIDE)
+    here.server.start()
+    eventually(lambda: state_of(here, "b1")["state"], "enforced".__eq__, patience=30)
+    assert reaches(box, OUTSIDE)
+
+
+def test_a_fenced_node_denies_everything_until_it_is_let_in_again(here: Site) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    here.must("node", "fence", "n1")
+    eventually(lambda: state_of(here, "b1")["state"], "closed".__eq__)
+    assert not reaches(box, OUTSIDE)
+    here.must("node", "unfence", "n1")
+    eventually(lambda: state_of(here, "b1")["state"], "enforced".__eq__, patience=30)
+    assert reaches(box, OUTSIDE)
+
+
+def test_max_stale_denies_everything_when_the_control_plane_is_away_for_too_long(
+    here: Site,
+) -> None:
+    box = here.box("b1", "--mode", "allow-all")
+    here.agent.signal(signal.SIGTERM)
+    here.agent.start("--max-stale", "1s")
+    assert reaches(box, OUTSIDE)
+    here.server.kill()
+    eventually(lambda: reaches(box, OUTSIDE), False.__eq__)
+    here.server.start()
+    eventually(lambda: reaches(box, OUTSIDE), True.__eq__, patience=30)
+
+
+@pytest.mark.parametrize("command", ["flush ruleset", "delete table inet boxwall"])
+def test_rules_that_are_flushed_by_hand_stay_or_come_back(here: Site, command: str) -> None:
+    box = here.box("b1", "--mode", "deny-all")
+    nft = ("ip", "netns", "exec", here.lab.node.name, "nft", *command.split())
+    with contextlib.suppress(FileNotFoundError):
+        subprocess.run(nft, capture_output=True, timeout=10)
+    time.sleep(0.1)
+    assert not reaches(box, OUTSIDE)
+
+
+def test_a_second_agent_is_refused(here: Site, tmp_path: Path) -> None:
+    other = (*here.agent.command(), "--state-dir", str(tmp_path / "other"))
+    done = subprocess.run(other, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1, done
+    assert "another agent" in done.stderr
+
+
+def test_a_table_that_somebody_else_made_is_refused(lab: Lab, tmp_path: Path) -> None:
+    nft = ("ip", "netns", "exec", lab.node.name, "nft", "add", "table", "inet", "boxwall")
+    try:
+        subprocess.run(nft, check=True, timeout=10)
+    except FileNotFoundError:
+        pytest.skip("the nft binary makes the foreign table")
+    with pytest.raises(AssertionError, match="did not make"), site(lab, tmp_path):
+        pass
+
+
+def test_an_agent_without_privileges_says_what_it_needs(here: Site) -> None:
+    here.agent.signal(signal.SIGTERM)
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-net_admin,-net_raw", *here.agent.command()[4:]],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env=environment(),
+    )
+    assert done.returncode == 1, done
+    assert "needs root, or CAP_NET_ADMIN and CAP_NET_RAW" in done.stderr
+
+
+def again(lab: Lab, box: Box) -> None:
+    """Make the link of a box anew, with the same names and addresses."""
+    join(lab.node, box.interface_name, box, "eth0")
+    for gateway, address, plen in zip(box.gateways, box.addresses, (30, 126), strict=True):
+        add_address(lab.node, box.interface_name, f"{gateway}/{plen}")
+        add_address(box, "eth0", f"{address}/{plen}")
+    with box.netlink() as link:
+        for everything, gateway in zip(("0.0.0.0/0", "::/0"), box.gateways, strict=True):
+            link.route("add", dst=everything, gateway=gateway)
