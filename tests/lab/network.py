@@ -34,6 +34,7 @@ class Internet(Namespace):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.set_kernel(ipv6__ip_nonlocal_bind="1")
         with self.netlink() as link:
             # In the table of local addresses, where the kernel looks whether it may send from one;
             # but asked last, after the routes back to the boxes.

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from lab.namespaces import Namespace, inside
 
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+TCP, UDP, ICMP, ICMPV6, SCTP = 6, 17, 1, 58, 132
 
 
 def ip_packet(
@@ -63,6 +63,24 @@ def icmpv6(source: str, destination: str, kind: int, data: bytes, *, hop_limit: 
     total = checksum(_pseudo(source, destination, ICMPV6, len(body)) + body)
     body = body[:2] + struct.pack(">H", total) + body[4:]
     return ip_packet(source, destination, ICMPV6, body, hop_limit=hop_limit)
+
+
+def sctp_init(source: str, destination: str, port: int) -> bytes:
+    """An SCTP packet that opens an association, RFC 9260."""
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 1, 1500, 1, 1, 1)
+    unsummed = struct.pack(">HHII", 40000, port, 0, 0) + chunk
+    total = struct.pack("<I", crc32c(unsummed))
+    return ip_packet(source, destination, SCTP, unsummed[:8] + total + unsummed[12:])
+
+
+def crc32c(data: bytes) -> int:
+    """RFC 9260 appendix A."""
+    value = 0xFFFFFFFF
+    for octet in data:
+        value ^= octet
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
 
 
 def checksum(data: bytes) -> int:

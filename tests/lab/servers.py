@@ -62,16 +62,20 @@ class Echo:
             connection.close()
 
 
-def connect(place: Namespace, address: str, port: int = PORT, patience: float = 2) -> socket.socket:
+def connect(
+    place: Namespace, address: str, port: int = PORT, *, source: str = "", patience: float = 2
+) -> socket.socket:
     """Open a TCP connection from inside `place`. Raises OSError."""
     with inside(place.name):
-        return socket.create_connection((address, port), timeout=patience)
+        return socket.create_connection(
+            (address, port), timeout=patience, source_address=(source, 0) if source else None
+        )
 
 
-def reaches(place: Namespace, address: str, port: int = PORT) -> bool:
+def reaches(place: Namespace, address: str, port: int = PORT, *, source: str = "") -> bool:
     """Whether a TCP connection from `place` gets an answer there."""
     try:
-        with connect(place, address, port) as connection:
+        with connect(place, address, port, source=source) as connection:
             connection.sendall(b"hello")
             return connection.recv(5) == b"hello"
     except OSError:
