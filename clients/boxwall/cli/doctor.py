@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from boxwall.cli.attach import agent_socket_option
 from boxwall.cli.render.problems import UNREACHABLE
 from boxwall.cli.render.text import safe
 from boxwall.cli.session import Session, current_session
@@ -23,10 +24,7 @@ from boxwall.sdk.errors import BoxwallError
 FIXED_KERNELS: Final = ("6.12.48 and later 6.12", "6.17 and newer")
 """Before, a packet can miss a set while a transaction changes it (fixed in September 2025)."""
 
-_NO_AGENT: Final = (
-    "This version has no node agent yet: policies are kept and streamed, and nothing on this "
-    "machine enforces them."
-)
+_AGENT: Final = "node agent"
 _NET_ADMIN: Final = 12
 _NET_RAW: Final = 13
 """Bits of capabilities, from linux/capability.h."""
@@ -50,24 +48,72 @@ class Finding:
 
 
 @click.command()
+@agent_socket_option
 @client_options
 @click.pass_context
-def doctor(context: click.Context) -> None:
+def doctor(context: click.Context, agent_socket: Path) -> None:
     """Say what this machine can do, what it lacks, and what to do about it.
 
-    Exit status 0 if everything that this version uses is there, 1 if not, 3 if no control plane
-    answers. What only the node agent will need does not count: this version has none.
+    Exit status 0 if nothing is lacking, 1 if something is, 3 if no control plane answers. What only
+    the node agent needs counts for root on Linux: others cannot run one.
     """
     session = current_session()
-    findings = [*_local_findings(), _server_finding(session)]
+    findings = [*_local_findings(), *_agent_findings(session, agent_socket)]
+    findings.append(_server_finding(session))
     if session.wants_json:
-        session.done("", {"findings": [_document(one) for one in findings], "node_agent": False})
+        session.done("", {"findings": [_document(one) for one in findings]})
     else:
         session.say([line for one in findings for line in _lines(one)])
-        session.say(["", _NO_AGENT])
-    lacking = [one for one in findings if not one.is_ok and one.needed_by == "clients"]
+    counted = ("clients", _AGENT) if _can_be_node() else ("clients",)
+    lacking = [one for one in findings if not one.is_ok and one.needed_by in counted]
     if lacking:
         context.exit(UNREACHABLE if lacking[-1].name == "control plane" else 1)
+
+
+def _can_be_node() -> bool:
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
+def _agent_findings(session: Session, agent_socket: Path) -> Iterator[Finding]:
+    """What the kernel can be made to do, asked without changing anything, and who does it."""
+    if not _can_be_node():
+        return
+    from boxwall_agent.features import features
+
+    for feature in features():
+        yield Finding(
+            name=feature.name,
+            is_ok=feature.is_there,
+            found=feature.found,
+            meaning=feature.meaning,
+            advice=feature.advice,
+            needed_by=_AGENT if feature.is_needed else "node agent, if it can be had",
+        )
+    yield _running_agent(session, agent_socket)
+
+
+def _running_agent(session: Session, agent_socket: Path) -> Finding:
+    meaning = "puts policies in force on this machine"
+    try:
+        status = session.run_agent(lambda agent: agent.status(), agent_socket)
+    except BoxwallError as exc:
+        return Finding(
+            name="agent",
+            is_ok=False,
+            found=str(exc),
+            meaning=meaning,
+            advice="start it with: boxwall agent; or with: boxwall up",
+            needed_by="boxes on this machine",
+        )
+    contact = "in contact" if status.connected else "out of contact with its control plane"
+    return Finding(
+        name="agent",
+        is_ok=status.connected,
+        found=f"node {status.node_id}, {len(status.boxes)} boxes, {contact}",
+        meaning=meaning,
+        advice="look at its log",
+        needed_by=_AGENT,
+    )
 
 
 def _local_findings() -> Iterator[Finding]:

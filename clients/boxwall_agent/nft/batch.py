@@ -54,6 +54,10 @@ OUR_MARK: Final = bytes((0, len(_TABLE_COMMENT))) + _TABLE_COMMENT
 """User data of a table that Boxwall made: NFTNL_UDATA_TABLE_COMMENT, which nft shows."""
 
 
+NEVER: Final = "the end of a rehearsal"
+"""How `Batch.fail` is described."""
+
+
 class Type(IntEnum):
     """NFT_MSG_*."""
 
@@ -61,6 +65,7 @@ class Type(IntEnum):
     GETTABLE = 1
     DELTABLE = 2
     NEWCHAIN = 3
+    DELCHAIN = 5
     NEWRULE = 6
     GETRULE = 7
     DELRULE = 8
@@ -104,7 +109,8 @@ class Encoded:
 class Batch:
     """Collects what to do. Order matters: a thing is made before it is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str = TABLE) -> None:
+        self._table = text(1, table)
         self._steps: list[tuple[Type, Flags, bytes, str]] = []
         self._next_set_id = 1
 
@@ -113,34 +119,43 @@ class Batch:
 
     def add_table(self, flags: TableFlags = TableFlags.NONE) -> None:
         """Make the table, or take it over."""
-        body = text(1, TABLE) + be32(2, flags) + attribute(6, OUR_MARK)
+        body = self._table + be32(2, flags) + attribute(6, OUR_MARK)
         self._add(Type.NEWTABLE, Flags.CREATE, body, "table")
 
     def delete_table(self) -> None:
         """Delete the table with all it holds. It must exist."""
-        self._add(Type.DELTABLE, Flags(0), text(1, TABLE), "old table")
+        self._add(Type.DELTABLE, Flags(0), self._table, "old table")
 
     def add_chain(self, chain: Chain) -> None:
         """Make a chain."""
         hook = b"" if chain.hook is None else _hook(chain.hook)
-        body = text(1, TABLE) + text(3, chain.name) + hook
+        body = self._table + text(3, chain.name) + hook
         self._add(Type.NEWCHAIN, Flags.CREATE, body, f"chain {chain.name}")
 
     def add_rule(self, rule: Rule) -> None:
         """Append a rule to its chain."""
         expressions = nested(4, *(nested(1, expression) for expression in rule.expressions))
-        body = text(1, TABLE) + text(2, rule.chain) + expressions + _comment(rule.comment)
+        body = self._table + text(2, rule.chain) + expressions + _comment(rule.comment)
         flags = Flags.CREATE | Flags.APPEND
         self._add(Type.NEWRULE, flags, body, f"rule of {rule.chain}: {rule.comment}")
 
     def add_set(self, made: Set) -> None:
         """Make a set."""
-        self._add(Type.NEWSET, Flags.CREATE, _set(made, self._next_set_id), f"set {made.name}")
+        self._add(
+            Type.NEWSET,
+            Flags.CREATE,
+            self._table + _set(made, self._next_set_id),
+            f"set {made.name}",
+        )
         self._next_set_id += 1
 
     def add_elements(self, elements: Iterable[Element | RangeEnd]) -> None:
         """Add elements that must not exist with another value. Of one set at a time is cheapest."""
         self._elements(Type.NEWSETELEM, Flags.CREATE, elements)
+
+    def fail(self) -> None:
+        """Make the kernel refuse the batch, when it has looked at everything before."""
+        self._add(Type.DELCHAIN, Flags(0), self._table + text(3, "not-there"), NEVER)
 
     def delete_elements(self, elements: Iterable[Element]) -> None:
         """Delete elements that must exist."""
@@ -170,7 +185,7 @@ class Batch:
 
     def _elements(self, kind: Type, flags: Flags, elements: Iterable[Element | RangeEnd]) -> None:
         for name, of_set in groupby(elements, attrgetter("set")):
-            head = text(1, TABLE) + text(2, name)
+            head = self._table + text(2, name)
             chunk: list[bytes] = []
             size = 0
             for element in of_set:
@@ -211,7 +226,7 @@ def _set(made: Set, set_id: int) -> bytes:
     kind = 0
     for field in made.key:
         kind = kind << 6 | field.number
-    parts = [text(1, TABLE), text(2, made.name)]
+    parts = [text(2, made.name)]
     if made.is_interval:
         flags |= _SetFlags.INTERVAL
     if len(made.key) > 1:

@@ -1,0 +1,147 @@
+"""What can this machine enforce? Asked of the kernel, without changing anything.
+
+A rehearsal is a transaction whose last step must fail: if the kernel complains of that step and of
+no earlier one, it can do all the others, and has done nothing.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from boxwall_agent.conntrack import connections
+from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
+from boxwall_agent.nft import layout
+from boxwall_agent.nft.batch import NEVER, Batch, TableFlags
+from boxwall_agent.nft.expressions import log, notrack
+from boxwall_agent.nft.family import FAMILIES
+from boxwall_agent.nft.kernel import Nftables, open_nftables
+from boxwall_agent.nft.objects import Chain, Hook, HookPoint, Rule
+
+_TABLE: Final = "boxwall_rehearsal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One thing that the agent uses, and what it means if it is not there."""
+
+    name: str
+    is_there: bool
+    found: str
+    meaning: str
+    advice: str
+    is_needed: bool
+    """Whether the agent refuses to start without it."""
+
+
+def features() -> Iterator[Feature]:
+    """Ask for everything. Yields nothing but the reason if nf_tables cannot be asked."""
+    try:
+        nft = open_nftables()
+    except KernelUnusable as exc:
+        yield Feature(
+            name="nf_tables",
+            is_there=False,
+            found=str(exc),
+            meaning="the part of the kernel that enforces policies",
+            advice="run as root on Linux with nf_tables (modprobe nf_tables)",
+            is_needed=True,
+        )
+        return
+    with nft:
+        yield _feature(nft, "rules", _whole_table, _RULES, is_needed=True)
+        yield _feature(nft, "table owner", _owned_table, _OWNER, is_needed=False)
+        yield _feature(nft, "records", _records, _RECORDS, is_needed=False)
+        yield _conntrack()
+
+
+_RULES: Final = (
+    "sets, maps, conntrack marks, limits and resets, for IPv4 and IPv6",
+    "load nf_tables and nf_conntrack with all their expressions (package linux-modules-extra)",
+)
+_OWNER: Final = (
+    "nobody but the agent changes its table, and the table outlives the agent",
+    "use Linux 6.9 or newer; without, changes by others are repaired, not prevented",
+)
+_RECORDS: Final = (
+    "refused packets are told one by one (NFLOG)",
+    "load nfnetlink_log; without, refusals are only counted",
+)
+
+
+def _feature(
+    nft: Nftables,
+    name: str,
+    steps: Callable[[Batch], None],
+    words: tuple[str, str],
+    *,
+    is_needed: bool,
+) -> Feature:
+    lack = rehearse(nft, steps)
+    meaning, advice = words
+    return Feature(
+        name=name,
+        is_there=not lack,
+        found=lack or "the kernel has it",
+        meaning=meaning,
+        advice=advice,
+        is_needed=is_needed,
+    )
+
+
+def rehearse(nft: Nftables, steps: Callable[[Batch], None]) -> str:
+    """Return what the kernel would refuse of a transaction. Empty: nothing. Changes nothing."""
+    batch = Batch(_TABLE)
+    steps(batch)
+    batch.fail()
+    try:
+        nft.commit(batch)
+    except KernelRejected as exc:
+        if exc.step == NEVER and exc.errno == errno.ENOENT:
+            return ""
+        return str(exc)
+    except KernelError as exc:
+        return str(exc)
+    raise AssertionError("a rehearsal was performed")
+
+
+def _whole_table(batch: Batch) -> None:
+    batch.add_table()
+    for made in layout.sets(layout.PerBox()):
+        batch.add_set(made)
+    for chain in layout.chains():
+        batch.add_chain(chain)
+    for family in FAMILIES:
+        for made in layout.length_sets(family, family.key_lengths[1]):
+            batch.add_set(made)
+        for rule in layout.length_rules(family, family.key_lengths[1]):
+            batch.add_rule(rule)
+    for rule in layout.rules():
+        batch.add_rule(rule)
+
+
+def _owned_table(batch: Batch) -> None:
+    batch.add_table(TableFlags.OWNER | TableFlags.PERSIST)
+
+
+def _records(batch: Batch) -> None:
+    batch.add_table()
+    batch.add_chain(Chain(name="out", hook=Hook(point=HookPoint.OUTPUT, priority=-300)))
+    batch.add_rule(Rule("out", (log(layout.LOG_GROUP, "rehearsal", copied_bytes=1),)))
+    batch.add_rule(Rule("out", (notrack(),)))
+
+
+def _conntrack() -> Feature:
+    try:
+        found = f"{sum(1 for _ in connections())} connections are tracked"
+        is_there = True
+    except KernelError as exc:
+        found, is_there = str(exc), False
+    return Feature(
+        name="connections",
+        is_there=is_there,
+        found=found,
+        meaning="what a change kept and cut is counted, and both ends are told (ctnetlink)",
+        advice="load nf_conntrack_netlink",
+        is_needed=False,
+    )
