@@ -58,6 +58,8 @@ class State:
             # One agent at a time: the lock is held for as long as the file is open.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode = WAL")
+            # No sync for each change: what a power failure could lose, the kernel has lost too.
+            self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("PRAGMA foreign_keys = ON")
             self._create()
         path.chmod(0o600)
