@@ -35,12 +35,12 @@ class AgentProcess:
             *arguments,
         ]
 
-    def start(self, *arguments: str) -> None:
-        """Start, and wait until it enforces."""
+    def start(self, *arguments: str, command: list[str] | None = None) -> None:
+        """Start, and wait until it enforces. `command`: instead of the usual one."""
         seen = self.log.read_text().count("boxwall enforces") if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(*arguments), stdout=log, stderr=log, env=environment()
+                command or self.command(*arguments), stdout=log, stderr=log, env=environment()
             )
         deadline = time.monotonic() + 20
         while self.log.read_text().count("boxwall enforces") == seen:

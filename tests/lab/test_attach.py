@@ -223,6 +223,18 @@ def test_an_agent_without_privileges_says_what_it_needs(here: Site) -> None:
     assert "needs root, or CAP_NET_ADMIN and CAP_NET_RAW" in done.stderr
 
 
+def test_the_capabilities_of_the_documented_unit_are_enough(here: Site) -> None:
+    """docs/nodes.md"""
+    here.agent.signal(signal.SIGTERM)
+    wanted = "-all,+net_admin,+net_raw,+sys_admin,+dac_read_search"
+    enter, command = here.agent.command()[:4], here.agent.command()[4:]
+    limited = [*enter, "setpriv", f"--bounding-set={wanted}", "--no-new-privs", *command]
+    here.agent.start(command=limited)
+    box = here.box("b1", "--allow-cidr", "1.0.0.0/8")
+    assert reaches(box, OUTSIDE)
+    assert not reaches(box, "2.2.2.2")
+
+
 def again(lab: Lab, box: Box) -> None:
     """Make the link of a box anew, with the same names and addresses."""
     join(lab.node, box.interface_name, box, "eth0")
