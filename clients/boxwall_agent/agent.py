@@ -5,6 +5,7 @@ waits while it changes anything, so none can be cancelled half-way.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, assert_never
 
@@ -39,9 +40,13 @@ _log = structlog.get_logger()
 class Agent:
     """The boxes of one node. All methods run on one event loop."""
 
-    def __init__(self, enforcer: Enforcer, state: State) -> None:
+    def __init__(
+        self, enforcer: Enforcer, state: State, observe_apply: Callable[[float], None]
+    ) -> None:
+        """`observe_apply` is told the seconds that the kernel took for each message."""
         self._enforcer = enforcer
         self._state = state
+        self._observe_apply = observe_apply
         self._pages: list[Entry] = []
         self._changed: list[asyncio.Future[None]] = []
         self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
@@ -178,7 +183,10 @@ class Agent:
         self, entries: Iterable[Entry], cursor: str, *, is_whole: bool
     ) -> tuple[str, list[Result]] | None:
         granted = self._granted(None if is_whole else entries)
+        began = time.perf_counter()
         touched = self._enforcer.apply(entries, is_whole=is_whole)
+        if touched:
+            self._observe_apply(time.perf_counter() - began)
         results = results_of(touched)
         try:
             self._state.save(touched, next_grant=self._enforcer.next_grant, cursor=cursor or None)

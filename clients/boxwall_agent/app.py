@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any, Final, TypeAlias
 import grpc
 import structlog
 
+from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.sdk.connection import Connection
+from boxwall.wire.entries import Result
 from boxwall_agent import conntrack
 from boxwall_agent.agent import Agent
 from boxwall_agent.auditor import Auditor, RawSender
@@ -24,6 +26,7 @@ from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
+from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import Nftables, open_nftables
@@ -70,13 +73,15 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         switch = LinkSwitch()
         stack.callback(switch.close)
         enforcer = await _take_over(config, state, nft, switch)
-        agent = Agent(enforcer, state)
+        metrics = Metrics()
+        agent = Agent(enforcer, state, metrics.apply_seconds.observe)
         sync = _sync(stack, config, agent, state.cursor())
         chores = [
             sync.run,
-            *_watches(stack, config, agent, nft),
-            *_observers(stack, enforcer, agent, sync),
+            *_watches(stack, config, agent, nft, metrics),
+            *_observers(stack, enforcer, agent, sync, metrics),
         ]
+        _monitor(stack, config, agent, sync, metrics)
         api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
         await _serve(stack, api, config.agent_socket)
         async with asyncio.TaskGroup() as tasks:
@@ -102,26 +107,56 @@ def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, cursor: str)
 
 
 def _watches(
-    stack: AsyncExitStack, config: AgentConfig, agent: Agent, nft: Nftables
+    stack: AsyncExitStack, config: AgentConfig, agent: Agent, nft: Nftables, metrics: Metrics
 ) -> list[Chore]:
     """What looks at the node."""
     node = NodeWatch(agent, config.node_addresses)
     stack.callback(node.close)
-    table = TableWatch(agent, nft.port, lambda: None)
+    table = TableWatch(agent, nft.port, metrics.repairs.inc)
     stack.callback(table.close)
     return [node.run, table.run]
 
 
-def _observers(stack: AsyncExitStack, enforcer: Enforcer, agent: Agent, sync: Sync) -> list[Chore]:
+def _monitor(
+    stack: AsyncExitStack, config: AgentConfig, agent: Agent, sync: Sync, metrics: Metrics
+) -> None:
+    """Serve metrics. An agent that cannot enforces all the same."""
+    if config.metrics_listen is None:
+        return
+    metrics.in_contact.set_function(lambda: sync.in_contact)
+    metrics.registry.register(
+        NodeCollector(stack.enter_context(open_nftables()), lambda: agent.hosted)
+    )
+    host, port = config.metrics_listen
+    try:
+        stack.enter_context(serve_monitoring(host, port, metrics.registry, lambda: sync.in_contact))
+    except CannotListen as exc:
+        _log.warning("metrics_not_served", error=str(exc))
+
+
+def _observers(
+    stack: AsyncExitStack, enforcer: Enforcer, agent: Agent, sync: Sync, metrics: Metrics
+) -> list[Chore]:
     """What looks at packets and connections, and reports."""
     refused = LogGroup(LOG_GROUP, gather=True)
     stack.callback(refused.close)
-    recorder = Recorder(refused, enforcer, sync.send, lambda reason: None)
+    recorder = Recorder(
+        refused,
+        enforcer,
+        sync.send,
+        lambda reason: metrics.refusals.labels(reason).inc(),
+    )
     cuts = LogGroup(RESET_GROUP, gather=False)
     stack.callback(cuts.close)
     sender = RawSender()
     stack.callback(sender.close)
-    auditor = Auditor(enforcer, cuts, sender, sync.report)
+
+    def report(results: Sequence[Result]) -> None:
+        metrics.connections.labels("kept").inc(sum(one.connections_kept for one in results))
+        metrics.connections.labels("cut").inc(sum(one.connections_cut for one in results))
+        sync.report(results)
+
+    auditor = Auditor(enforcer, cuts, sender, report)
     agent.on_changed = auditor.note
     return [recorder.run, auditor.run]
 

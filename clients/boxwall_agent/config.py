@@ -11,7 +11,7 @@ from boxwall.sdk.endpoint import Endpoint
 from boxwall_agent.nft.layout import PerBox
 
 DEFAULT_SOCKET: Final = Path("/run/boxwall/agent.sock")
-DEFAULT_METRICS_LISTEN: Final = "off"
+DEFAULT_METRICS_LISTEN: Final = "127.0.0.1:9465"
 STATE_FILE: Final = "agent.db"
 
 
@@ -28,6 +28,7 @@ class AgentConfig:
     inbound_from: tuple[Network, ...] = ()
     max_stale: float | None = None
     """Seconds; None: never."""
+    metrics_listen: tuple[str, int] | None = None
     per_box: PerBox = field(default_factory=PerBox)
 
 
@@ -42,3 +43,13 @@ def default_state_dir() -> Path:
 def default_node_id() -> str:
     """The host's name."""
     return socket.gethostname().lower()
+
+
+def parse_metrics_listen(text: str) -> tuple[str, int] | None:
+    """Read HOST:PORT, or "off" as None. Raises ValueError."""
+    if text == "off":
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!a} is not HOST:PORT, nor off")
+    return host.removeprefix("[").removesuffix("]"), int(port)

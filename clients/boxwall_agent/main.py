@@ -19,10 +19,12 @@ from boxwall.sdk.endpoint import endpoint
 from boxwall.sdk.errors import BadConfig
 from boxwall_agent.app import App, running
 from boxwall_agent.config import (
+    DEFAULT_METRICS_LISTEN,
     DEFAULT_SOCKET,
     AgentConfig,
     default_node_id,
     default_state_dir,
+    parse_metrics_listen,
 )
 from boxwall_agent.errors import AgentError
 from boxwall_agent.nft.layout import PerBox
@@ -115,6 +117,12 @@ def agent_options(command: C) -> C:
 @_option("--tls-ca", "Encrypt, and trust these certificates (PEM), or: system.")
 @agent_options
 @_option(
+    "--metrics-listen",
+    "HOST:PORT for /metrics and /healthz over HTTP, or off.",
+    default=DEFAULT_METRICS_LISTEN,
+    show_default=True,
+)
+@_option(
     "--log-level",
     "Least severe event that is logged.",
     type=click.Choice(LEVELS),
@@ -160,6 +168,7 @@ def agent_config(settings: dict[str, Any]) -> AgentConfig:
         node_addresses=frozenset(map(Address.parse, settings["node_address"])),
         inbound_from=tuple(map(Network.parse, settings["inbound_from"])),
         max_stale=parse_duration(stale) if stale else None,
+        metrics_listen=parse_metrics_listen(settings["metrics_listen"]),
         per_box=PerBox(
             new_connections=settings["new_connections"], connections=settings["connections"]
         ),

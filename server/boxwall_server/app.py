@@ -10,6 +10,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
 from boxwall.wire.policies import policy_to_bytes
 from boxwall_server import upkeep
@@ -19,7 +20,6 @@ from boxwall_server.clock import Clock, SystemClock
 from boxwall_server.config import Address, BadConfig, ServerConfig, TcpAddress, UnixAddress
 from boxwall_server.enforcement import EnforcementLedger
 from boxwall_server.metrics import Metrics
-from boxwall_server.monitoring import serve_monitoring
 from boxwall_server.service.admission import Admission
 from boxwall_server.service.boxes import Boxes, Defaults
 from boxwall_server.service.hub import Hub
@@ -153,9 +153,12 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
         stack.push_async_callback(store.close)
         app = App(store, config, clock, metrics)
         if config.metrics_listen is not None:
-            stack.enter_context(
-                serve_monitoring(config.metrics_listen, metrics, lambda: app.serving)
-            )
+            where = config.metrics_listen
+            serve = serve_monitoring(where.host, where.port, metrics.registry, lambda: app.serving)
+            try:
+                stack.enter_context(serve)
+            except CannotListen as exc:
+                raise BadConfig(str(exc)) from exc
         await app.start()
         stack.push_async_callback(app.stop)
         try:

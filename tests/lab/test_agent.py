@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -97,6 +98,16 @@ def test_refusals_are_told_with_reason_rule_and_revision(here: Site) -> None:
     assert found["rule"]["text"] == "1.1.1.0/24"
     assert found["policy_revision"] == revision
     assert found["address"] == "1.1.1.1"
+
+
+def test_metrics_tell_what_is_enforced_and_refused(here: Site) -> None:
+    box = here.box("b1", "--mode", "deny-all")
+    assert not reaches(box, OUTSIDE[0])
+    with inside(here.lab.node.name), urlopen("http://127.0.0.1:9465/metrics", timeout=5) as answer:
+        found = answer.read().decode()
+    assert 'boxwall_agent_boxes{standing="enforced"} 1.0' in found
+    assert 'boxwall_agent_refused_packets_total{chain="refused"} 1.0' in found
+    assert "boxwall_agent_in_contact 1.0" in found
 
 
 def listener(lab: Lab, port: int) -> socket.socket:

@@ -9,9 +9,8 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from boxwall_server.config import BadConfig, TcpAddress
+from boxwall.monitoring import CannotListen, monitoring_app, serve_monitoring
 from boxwall_server.metrics import Metrics
-from boxwall_server.monitoring import monitoring_app, serve_monitoring
 
 NAMES = [
     "boxwall_request_seconds",
@@ -37,7 +36,7 @@ def ask(path: str, *, healthy: bool = True, metrics: Metrics | None = None) -> t
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         answered.append(status)
 
-    body = monitoring_app(metrics or Metrics(), lambda: healthy)(environ, start_response)
+    body = monitoring_app((metrics or Metrics()).registry, lambda: healthy)(environ, start_response)
     return answered[0], b"".join(body).decode()
 
 
@@ -88,7 +87,7 @@ def connected(port: int) -> Iterator[http.client.HTTPConnection]:
 
 def test_it_is_served_for_as_long_as_it_is_wanted() -> None:
     with (
-        serve_monitoring(TcpAddress("127.0.0.1", 0), Metrics(), lambda: True) as port,
+        serve_monitoring("127.0.0.1", 0, Metrics().registry, lambda: True) as port,
         connected(port) as connection,
     ):
         connection.request("GET", "/healthz")
@@ -99,7 +98,7 @@ def test_it_is_served_for_as_long_as_it_is_wanted() -> None:
 
 def test_a_client_that_says_nothing_does_not_keep_others_from_asking() -> None:
     with (
-        serve_monitoring(TcpAddress("127.0.0.1", 0), Metrics(), lambda: True) as port,
+        serve_monitoring("127.0.0.1", 0, Metrics().registry, lambda: True) as port,
         socket.create_connection(("127.0.0.1", port)),
         connected(port) as connection,
     ):
@@ -109,9 +108,9 @@ def test_a_client_that_says_nothing_does_not_keep_others_from_asking() -> None:
 
 def test_an_address_that_is_taken_is_refused_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = TcpAddress("127.0.0.1", taken.getsockname()[1])
+        port = taken.getsockname()[1]
         with (
-            pytest.raises(BadConfig, match="choose another with --metrics-listen"),
-            serve_monitoring(address, Metrics(), lambda: True),
+            pytest.raises(CannotListen, match="choose another with --metrics-listen"),
+            serve_monitoring("127.0.0.1", port, Metrics().registry, lambda: True),
         ):
             pass

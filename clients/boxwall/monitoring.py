@@ -7,10 +7,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
-
-from boxwall_server.config import BadConfig, TcpAddress
-from boxwall_server.metrics import Metrics
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -18,25 +15,29 @@ if TYPE_CHECKING:
 _PLAIN: Final = [("Content-Type", "text/plain; charset=utf-8")]
 
 
+class CannotListen(Exception):
+    """The address cannot be had; the text says why and what to do."""
+
+
 @contextmanager
 def serve_monitoring(
-    address: TcpAddress, metrics: Metrics, is_healthy: Callable[[], bool]
+    host: str, port: int, registry: CollectorRegistry, is_healthy: Callable[[], bool]
 ) -> Iterator[int]:
     """Serve `/metrics` and `/healthz` in a thread for as long as the context lasts.
 
-    Yields the port. Raises BadConfig if the address cannot be had.
+    Yields the port. Raises CannotListen.
     """
     try:
         server = make_server(
-            address.host,
-            address.port,
-            monitoring_app(metrics, is_healthy),
+            host,
+            port,
+            monitoring_app(registry, is_healthy),
             server_class=_Server,
             handler_class=_Handler,
         )
     except OSError as exc:
-        raise BadConfig(
-            f"cannot serve metrics on {address}: {exc.strerror}; "
+        raise CannotListen(
+            f"cannot serve metrics on {host}:{port}: {exc.strerror}; "
             "choose another with --metrics-listen, or none with --metrics-listen off"
         ) from exc
     thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
@@ -49,9 +50,11 @@ def serve_monitoring(
         thread.join()
 
 
-def monitoring_app(metrics: Metrics, is_healthy: Callable[[], bool]) -> "WSGIApplication":
+def monitoring_app(
+    registry: CollectorRegistry, is_healthy: Callable[[], bool]
+) -> "WSGIApplication":
     """Return the application, which can be asked without a socket."""
-    serve_metrics = make_wsgi_app(metrics.registry)
+    serve_metrics = make_wsgi_app(registry)
 
     def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         match environ.get("PATH_INFO"):
