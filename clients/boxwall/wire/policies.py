@@ -7,7 +7,7 @@ client may mean something by them that would narrow the policy.
 from collections.abc import Sequence
 from typing import Final, assert_never
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from boxwall.policy import (
@@ -104,7 +104,11 @@ def policy_from_bytes(data: bytes) -> Policy:
     Raises InvalidPolicy.
     """
     unlimited = Limits(entries_per_list=len(data) + 1)
-    return policy_from_proto(policy_pb2.NetworkPolicy.FromString(data), unlimited).policy
+    try:
+        message = policy_pb2.NetworkPolicy.FromString(data)
+    except DecodeError as exc:
+        raise InvalidPolicy((Violation(field="", message="the bytes are no policy"),)) from exc
+    return policy_from_proto(message, unlimited).policy
 
 
 def outline_from_bytes(data: bytes) -> Policy:
