@@ -84,13 +84,6 @@ AGENT_OPTIONS: Final = (
         default=PerBox().new_connections,
         show_default=True,
     ),
-    _option(
-        "--connections",
-        "A box's tracked connections at one time.",
-        type=click.IntRange(1),
-        default=PerBox().connections,
-        show_default=True,
-    ),
 )
 """What `boxwall agent` and `boxwall up` both take."""
 
@@ -169,9 +162,7 @@ def agent_config(settings: dict[str, Any]) -> AgentConfig:
         inbound_from=tuple(map(Network.parse, settings["inbound_from"])),
         max_stale=parse_duration(stale) if stale else None,
         metrics_listen=parse_metrics_listen(settings["metrics_listen"]),
-        per_box=PerBox(
-            new_connections=settings["new_connections"], connections=settings["connections"]
-        ),
+        per_box=PerBox(new_connections=settings["new_connections"]),
     )
 
 

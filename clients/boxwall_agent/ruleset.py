@@ -47,7 +47,6 @@ _BY_INDEX: Final = (
     "limited",
     "records",
     "too_fast",
-    "too_many",
 )
 """Sets that hold every box: its counters and its share of what all use."""
 

@@ -10,7 +10,7 @@ from boxwall_agent.table import Shared, Table
 from lab.namespaces import inside
 from lab.network import NODE, Box, Lab
 
-GENEROUS = PerBox(new_connections=1_000_000, connections=1_000_000, records=1_000_000)
+GENEROUS = PerBox(new_connections=1_000_000, records=1_000_000)
 """Limits that no test meets by accident."""
 
 
@@ -37,10 +37,7 @@ class Kernel:
         self.table = Table(shared)
         self.grants = GrantPool()
         self.interfaces: dict[str, Interface] = {}
-        flags = TableFlags.OWNER | TableFlags.PERSIST
-        plan = self.table.plan_install(replace=False, flags=flags)
-        self.nft.commit(plan.batch)
-        self.table.adopt(plan)
+        self._install(replace=False)
 
     def attach(self, box: Box) -> None:
         """Police the box; nothing passes yet."""
@@ -56,11 +53,21 @@ class Kernel:
         """Police the box no more."""
         self._change(box, None)
 
+    def replace(self) -> None:
+        """Put the same table in place of itself, as an agent does that starts again."""
+        self._install(replace=True)
+
     def close(self) -> None:
         """Close the socket; the table stays until the namespace goes."""
         self.nft.close()
 
     def _change(self, box: Box, rules: BoxRules | None) -> None:
         plan = self.table.plan_changes({box.name: rules})
+        self.nft.commit(plan.batch)
+        self.table.adopt(plan)
+
+    def _install(self, *, replace: bool) -> None:
+        flags = TableFlags.OWNER | TableFlags.PERSIST
+        plan = self.table.plan_install(replace=replace, flags=flags)
         self.nft.commit(plan.batch)
         self.table.adopt(plan)

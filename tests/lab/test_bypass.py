@@ -222,7 +222,7 @@ def test_a_boxs_marks_are_its_own_affair(lab: Lab, kernel: Kernel, box: Box) -> 
 
 
 def test_who_opens_too_many_connections_is_held_back_and_others_are_not(lab: Lab) -> None:
-    kernel = Kernel(lab, per_box=PerBox(new_connections=50, connections=1_000, records=20))
+    kernel = Kernel(lab, per_box=PerBox(new_connections=50, records=20))
     greedy, modest = lab.box(), lab.box()
     for one in (greedy, modest):
         kernel.attach(one)

@@ -12,10 +12,12 @@ import pytest
 
 from boxwall import Box as SdkBox
 from boxwall import Client
+from boxwall.policy import AllowAll
 from fakes.agent_process import Site, site
+from lab.kernel import Kernel
 from lab.namespaces import Namespace, inside
 from lab.network import Lab
-from lab.servers import connect
+from lab.servers import Echo, connect
 
 PORT = 9000
 CHUNK = bytes(range(256)) * 64
@@ -159,3 +161,20 @@ def test_a_download_that_stays_allowed_does_not_lose_a_byte_over_100_updates(
     download.join(6)
     assert download.ended_by is None
     assert download.digest.digest() == expected(download.received).digest()
+
+
+def test_a_table_that_is_replaced_again_and_again_disturbs_no_connection(lab: Lab) -> None:
+    """Every restart of the agent replaces it. What its rules refer to must be counted right."""
+    echo = Echo(lab.internet)
+    kernel = Kernel(lab)
+    box = lab.box()
+    kernel.attach(box)
+    kernel.enforce(box, AllowAll())
+    connection = connect(box, "1.1.1.1")
+    for number in range(600):
+        kernel.replace()
+        connection.sendall(b"%08d" % number)
+        assert connection.recv(8) == b"%08d" % number
+    connection.close()
+    kernel.close()
+    echo.close()

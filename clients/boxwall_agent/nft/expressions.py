@@ -176,11 +176,6 @@ def above_limit(per_second: int, burst: int) -> bytes:
     )
 
 
-def more_connections_than(count: int) -> bytes:
-    """Go on only above so many tracked connections."""
-    return _expression("connlimit", be32(1, count), be32(2, 1))
-
-
 def log(group: int, prefix: str, *, copied_bytes: int) -> bytes:
     """Copy the packet's beginning to the listeners of an NFLOG group."""
     return _expression("log", be16(1, group), text(2, prefix), be32(3, copied_bytes))

@@ -45,7 +45,6 @@ from boxwall_agent.nft.expressions import (
     masked,
     masquerade,
     meta,
-    more_connections_than,
     notrack,
     payload,
     reject_as_prohibited,
@@ -98,8 +97,6 @@ class PerBox:
 
     new_connections: int = 2_000
     """A second, with a burst of as many."""
-    connections: int = 16_384
-    """Tracked at one time."""
     records: int = 20
     """Refusals recorded a second; all are counted."""
 
@@ -122,7 +119,6 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
             key=index,
             per_element=(above_limit(limits.new_connections, limits.new_connections),),
         ),
-        Set(name="too_many", key=index, per_element=(more_connections_than(limits.connections),)),
     )
     return (*common, *(made for family in FAMILIES for made in _family_sets(family)))
 
@@ -206,7 +202,6 @@ def _from_box() -> Iterator[Rule]:
         yield Rule(chain, (*family.match, meta(Meta.IIF), denied, _jump(f"deny{family.suffix}")))
     new = _state(State.NEW)
     yield Rule(chain, (*new, meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
-    yield Rule(chain, (*new, meta(Meta.IIF), lookup("too_many"), _goto("refuse_limited")))
     yield Rule(chain, (meta(Meta.IIF), lookup("all", into=R1), set_ct(Ct.MARK), _ACCEPT))
     for family in FAMILIES:
         allows = lookup(f"has_allow{family.suffix}")
