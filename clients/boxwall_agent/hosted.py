@@ -66,6 +66,8 @@ class Hosted:
 def after(hosted: Hosted, entry: Entry) -> Hosted:
     """Return the box as `entry` wants it."""
     match entry:
+        case PolicySet() | Unreadable() if hosted.standing is Standing.GONE:
+            return replace(hosted, uid=entry.uid, revision=entry.revision)
         case _ if hosted.standing is Standing.GONE:
             return hosted
         case PolicySet():
@@ -98,6 +100,8 @@ def note_on(policy: Policy) -> str:
 def result_of(hosted: Hosted) -> Result | None:
     """Return what an acknowledgement must say of the box. None: nothing but that it is done."""
     match hosted.standing:
+        case _ if not hosted.revision:
+            return None  # nothing of it was ever in force, or asked for
         case Standing.FAILED | Standing.GONE:
             return Result(box_id=hosted.box_id, revision=hosted.revision, failure=hosted.message)
         case Standing.ENFORCED if hosted.message:

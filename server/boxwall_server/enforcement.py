@@ -80,6 +80,8 @@ class _Standing:
     answered: Revision = Revision(0)
     """The newest revision it has answered for, applied or failed."""
     failure: str = ""
+    note: str = ""
+    """What is in force otherwise than one would expect, of the newest revision it answered for."""
     kept: int = 0
     cut: int = 0
 
@@ -139,6 +141,7 @@ class EnforcementLedger:
             return
         if revision > standing.answered:
             standing.kept = standing.cut = 0
+            standing.note = ""
         standing.applied = standing.answered = revision
         standing.apply_time = now
         standing.failure = ""
@@ -150,7 +153,17 @@ class EnforcementLedger:
             return
         standing.answered = revision
         standing.failure = message or "no reason given"
+        standing.note = ""
         standing.kept = standing.cut = 0
+
+    def noted(self, node: NodeKey, box_id: str, revision: Revision, note: str) -> None:
+        """A node enforces a revision otherwise than one would expect, without allowing more.
+
+        Not the last it answered: passed over.
+        """
+        standing = self._nodes.get(node, {}).get(box_id)
+        if standing is not None and standing.answered == revision:
+            standing.note = note
 
     def counted(
         self, node: NodeKey, box_id: str, revision: Revision, *, kept: int, cut: int
@@ -203,7 +216,7 @@ def _judge_one(node_id: str, standing: _Standing | None, required: Revision) -> 
         state=state,
         applied_revision=standing.applied,
         apply_time=standing.apply_time,
-        message=standing.failure,
+        message=standing.failure or standing.note,
         connections_kept=standing.kept,
         connections_cut=standing.cut,
     )

@@ -60,7 +60,7 @@ class Metrics:
         )
         self.refusals_dropped = Counter(
             "boxwall_refusals_dropped",
-            "Refusals that were not shown to a watcher because it was too slow.",
+            "Refusals that were not shown: a watcher was too slow, or the box detached meanwhile.",
             registry=self.registry,
         )
         self.revision = Gauge(

@@ -211,3 +211,22 @@ def test_nodes_of_another_tenant_are_other_nodes() -> None:
     applied(ledger, 7, NodeKey("t2", "n1"))
     assert judge(ledger).state is PENDING
     assert ledger.judge("t2", "b1", Revision(7), ()).state is NOT_ATTACHED
+
+
+def test_a_note_is_told_until_the_next_revision() -> None:
+    ledger = hosting(N1)
+    applied(ledger, 7)
+    ledger.noted(N1, "b1", Revision(7), "names are not enforced")
+    (node,) = judge(ledger, 7).nodes
+    assert (node.state, node.message) == (ENFORCED, "names are not enforced")
+    applied(ledger, 8)
+    (node,) = judge(ledger, 8).nodes
+    assert node.message == ""
+
+
+def test_a_note_about_another_revision_is_passed_over() -> None:
+    ledger = hosting(N1)
+    applied(ledger, 7)
+    ledger.noted(N1, "b1", Revision(6), "late")
+    (node,) = judge(ledger, 7).nodes
+    assert node.message == ""

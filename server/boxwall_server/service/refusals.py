@@ -40,8 +40,13 @@ class RefusalBoard:
         self._watchers: dict[str, dict[Watcher, None]] = {}
 
     async def report(self, node: NodeKey, report: stream_pb2.Refusals) -> None:
-        """Take in what a node refused. Raises ApiError if it is of a box it does not host."""
-        self._check(node, report)
+        """Take in what a node refused. Raises ApiError for a report that is too large.
+
+        What is of a box that the node does not host (any more) is dropped, and counted as dropped:
+        reports are gathered, so a detach may overtake them.
+        """
+        self._check(report)
+        report = self._of_hosted_boxes(node, report)
         recent = self._recent.setdefault(node.tenant, deque(maxlen=REMEMBERED))
         recent.extend(report.refusals)
         for refusal in report.refusals:
@@ -70,7 +75,17 @@ class RefusalBoard:
         if not watchers:
             self._watchers.pop(watcher.call.tenant, None)
 
-    def _check(self, node: NodeKey, report: stream_pb2.Refusals) -> None:
+    def _of_hosted_boxes(self, node: NodeKey, report: stream_pb2.Refusals) -> stream_pb2.Refusals:
+        hosted = {
+            box_id: node.id in self._ledger.hosts(node.tenant, box_id)
+            for box_id in {refusal.box for refusal in report.refusals}
+        }
+        kept = [refusal for refusal in report.refusals if hosted[refusal.box]]
+        gone = sum(refusal.count for refusal in report.refusals if not hosted[refusal.box])
+        self._metrics.refusals_dropped.inc(gone)
+        return stream_pb2.Refusals(refusals=kept, dropped=report.dropped + gone)
+
+    def _check(self, report: stream_pb2.Refusals) -> None:
         if len(report.refusals) > MAX_REPORT:
             raise ApiError(
                 ErrorReason.STREAM_MISUSED, f"more than {MAX_REPORT} refusals in one report"
@@ -79,12 +94,6 @@ class RefusalBoard:
             raise ApiError(
                 ErrorReason.STREAM_MISUSED, f"a refusal has more than {MAX_REFUSAL_BYTES} bytes"
             )
-        for box_id in {refusal.box for refusal in report.refusals}:
-            if node.id not in self._ledger.hosts(node.tenant, box_id):
-                raise ApiError(
-                    ErrorReason.STREAM_MISUSED,
-                    f"node {node.id} reports a refusal of a box that it does not host",
-                )
 
     async def _wants(self, watcher: "Watcher", refusal: policy_pb2.Refusal) -> bool:
         if watcher.box_id:

@@ -30,7 +30,8 @@ from boxwall_server.store.records import NodeRecord
 ACKNOWLEDGE_TIMEOUT: Final = 60.0
 """Seconds that a node may take to acknowledge a frame."""
 
-MAX_FAILURE_TEXT: Final = 500
+MAX_MESSAGE_TEXT: Final = 500
+"""Of a failure or a note."""
 
 
 class Subscriber(Stream):
@@ -91,6 +92,7 @@ class Subscriber(Stream):
 
     def acknowledged(self, message: stream_pb2.Ack) -> None:
         """Take in an acknowledgement. Raises ApiError for what was never sent."""
+        _refuse_results_about_nothing(message.results)
         sent_at = self.feed.unacknowledged_since
         cursor, applied = self._applied_by(message)
         if sent_at is not None and applied:
@@ -144,8 +146,11 @@ class Subscriber(Stream):
         for result in results:
             revision = Revision(result.policy_revision)
             if result.failure:
-                text = result.failure[:MAX_FAILURE_TEXT]
+                text = result.failure[:MAX_MESSAGE_TEXT]
                 self._ledger.failed(self.node, result.box_id, revision, text)
+            elif result.note:
+                text = result.note[:MAX_MESSAGE_TEXT]
+                self._ledger.noted(self.node, result.box_id, revision, text)
             self._ledger.counted(
                 self.node,
                 result.box_id,
@@ -153,6 +158,15 @@ class Subscriber(Stream):
                 kept=result.connections_kept,
                 cut=result.connections_cut,
             )
+
+
+def _refuse_results_about_nothing(results: Sequence[stream_pb2.AckResult]) -> None:
+    """A failure that names no box, or no revision, must not pass for an acknowledgement of it."""
+    if any(not result.box_id or not result.policy_revision for result in results):
+        raise ApiError(
+            ErrorReason.STREAM_MISUSED,
+            "a result of an acknowledgement must name its box_id and its policy_revision",
+        )
 
 
 def _encoded(frame: Frame, tenant: str) -> bytes:

@@ -4,15 +4,18 @@
 # source: boxwall/agent/v1/agent_service.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "boxwall/agent/v1/agent_service.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'boxwall/agent/v1/agent_service.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -22,35 +25,33 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n$boxwall/agent/v1/agent_service.proto\x12\x10\x62oxwall.agent.v1\x1a\x1fgoogle/api/field_behavior.proto"{\n\rAttachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\tinterface\x18\x02 \x01(\tH\x00\x12\x0f\n\x05netns\x18\x03 \x01(\tH\x00\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x12\n\nmasquerade\x18\x05 \x01(\x08\x42\x07\n\x05place"\xa8\x02\n\x0b\x41ttachedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.boxwall.agent.v1.AttachedBox.State\x12\x17\n\x0fpolicy_revision\x18\x05 \x01(\x04\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x17\n\x0fpackets_refused\x18\x08 \x01(\x04"^\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ENFORCED\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02\x12\x18\n\x14STATE_INTERFACE_GONE\x10\x03"%\n\rDetachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02"\x10\n\x0e\x44\x65tachResponse"\x15\n\x13ListAttachedRequest"h\n\x14ListAttachedResponse\x12,\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x1d.boxwall.agent.v1.AttachedBox\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x32\x89\x02\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x1f.boxwall.agent.v1.AttachRequest\x1a\x1d.boxwall.agent.v1.AttachedBox\x12K\n\x06\x44\x65tach\x12\x1f.boxwall.agent.v1.DetachRequest\x1a .boxwall.agent.v1.DetachResponse\x12\x62\n\x0cListAttached\x12%.boxwall.agent.v1.ListAttachedRequest\x1a&.boxwall.agent.v1.ListAttachedResponse"\x03\x90\x02\x01\x62\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$boxwall/agent/v1/agent_service.proto\x12\x10\x62oxwall.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\"{\n\rAttachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\tinterface\x18\x02 \x01(\tH\x00\x12\x0f\n\x05netns\x18\x03 \x01(\tH\x00\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x12\n\nmasquerade\x18\x05 \x01(\x08\x42\x07\n\x05place\"\xa8\x02\n\x0b\x41ttachedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.boxwall.agent.v1.AttachedBox.State\x12\x17\n\x0fpolicy_revision\x18\x05 \x01(\x04\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x17\n\x0fpackets_refused\x18\x08 \x01(\x04\"^\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ENFORCED\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02\x12\x18\n\x14STATE_INTERFACE_GONE\x10\x03\"%\n\rDetachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x10\n\x0e\x44\x65tachResponse\"\x15\n\x13ListAttachedRequest\"h\n\x14ListAttachedResponse\x12,\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x1d.boxwall.agent.v1.AttachedBox\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x32\x89\x02\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x1f.boxwall.agent.v1.AttachRequest\x1a\x1d.boxwall.agent.v1.AttachedBox\x12K\n\x06\x44\x65tach\x12\x1f.boxwall.agent.v1.DetachRequest\x1a .boxwall.agent.v1.DetachResponse\x12\x62\n\x0cListAttached\x12%.boxwall.agent.v1.ListAttachedRequest\x1a&.boxwall.agent.v1.ListAttachedResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "boxwall.agent.v1.agent_service_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'boxwall.agent.v1.agent_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_ATTACHREQUEST"].fields_by_name["box_id"]._loaded_options = None
-    _globals["_ATTACHREQUEST"].fields_by_name["box_id"]._serialized_options = b"\342A\001\002"
-    _globals["_DETACHREQUEST"].fields_by_name["box_id"]._loaded_options = None
-    _globals["_DETACHREQUEST"].fields_by_name["box_id"]._serialized_options = b"\342A\001\002"
-    _globals["_AGENTSERVICE"].methods_by_name["ListAttached"]._loaded_options = None
-    _globals["_AGENTSERVICE"].methods_by_name["ListAttached"]._serialized_options = b"\220\002\001"
-    _globals["_ATTACHREQUEST"]._serialized_start = 91
-    _globals["_ATTACHREQUEST"]._serialized_end = 214
-    _globals["_ATTACHEDBOX"]._serialized_start = 217
-    _globals["_ATTACHEDBOX"]._serialized_end = 513
-    _globals["_ATTACHEDBOX_STATE"]._serialized_start = 419
-    _globals["_ATTACHEDBOX_STATE"]._serialized_end = 513
-    _globals["_DETACHREQUEST"]._serialized_start = 515
-    _globals["_DETACHREQUEST"]._serialized_end = 552
-    _globals["_DETACHRESPONSE"]._serialized_start = 554
-    _globals["_DETACHRESPONSE"]._serialized_end = 570
-    _globals["_LISTATTACHEDREQUEST"]._serialized_start = 572
-    _globals["_LISTATTACHEDREQUEST"]._serialized_end = 593
-    _globals["_LISTATTACHEDRESPONSE"]._serialized_start = 595
-    _globals["_LISTATTACHEDRESPONSE"]._serialized_end = 699
-    _globals["_AGENTSERVICE"]._serialized_start = 702
-    _globals["_AGENTSERVICE"]._serialized_end = 967
+  DESCRIPTOR._loaded_options = None
+  _globals['_ATTACHREQUEST'].fields_by_name['box_id']._loaded_options = None
+  _globals['_ATTACHREQUEST'].fields_by_name['box_id']._serialized_options = b'\342A\001\002'
+  _globals['_DETACHREQUEST'].fields_by_name['box_id']._loaded_options = None
+  _globals['_DETACHREQUEST'].fields_by_name['box_id']._serialized_options = b'\342A\001\002'
+  _globals['_AGENTSERVICE'].methods_by_name['ListAttached']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['ListAttached']._serialized_options = b'\220\002\001'
+  _globals['_ATTACHREQUEST']._serialized_start=91
+  _globals['_ATTACHREQUEST']._serialized_end=214
+  _globals['_ATTACHEDBOX']._serialized_start=217
+  _globals['_ATTACHEDBOX']._serialized_end=513
+  _globals['_ATTACHEDBOX_STATE']._serialized_start=419
+  _globals['_ATTACHEDBOX_STATE']._serialized_end=513
+  _globals['_DETACHREQUEST']._serialized_start=515
+  _globals['_DETACHREQUEST']._serialized_end=552
+  _globals['_DETACHRESPONSE']._serialized_start=554
+  _globals['_DETACHRESPONSE']._serialized_end=570
+  _globals['_LISTATTACHEDREQUEST']._serialized_start=572
+  _globals['_LISTATTACHEDREQUEST']._serialized_end=593
+  _globals['_LISTATTACHEDRESPONSE']._serialized_start=595
+  _globals['_LISTATTACHEDRESPONSE']._serialized_end=699
+  _globals['_AGENTSERVICE']._serialized_start=702
+  _globals['_AGENTSERVICE']._serialized_end=967
 # @@protoc_insertion_point(module_scope)

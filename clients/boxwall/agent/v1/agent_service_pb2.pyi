@@ -20,33 +20,16 @@ class AttachRequest(_message.Message):
     netns: str
     addresses: _containers.RepeatedScalarFieldContainer[str]
     masquerade: bool
-    def __init__(
-        self,
-        box_id: _Optional[str] = ...,
-        interface: _Optional[str] = ...,
-        netns: _Optional[str] = ...,
-        addresses: _Optional[_Iterable[str]] = ...,
-        masquerade: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, box_id: _Optional[str] = ..., interface: _Optional[str] = ..., netns: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., masquerade: _Optional[bool] = ...) -> None: ...
 
 class AttachedBox(_message.Message):
-    __slots__ = (
-        "box_id",
-        "interface",
-        "addresses",
-        "state",
-        "policy_revision",
-        "mode",
-        "message",
-        "packets_refused",
-    )
+    __slots__ = ("box_id", "interface", "addresses", "state", "policy_revision", "mode", "message", "packets_refused")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[AttachedBox.State]
         STATE_ENFORCED: _ClassVar[AttachedBox.State]
         STATE_CLOSED: _ClassVar[AttachedBox.State]
         STATE_INTERFACE_GONE: _ClassVar[AttachedBox.State]
-
     STATE_UNSPECIFIED: AttachedBox.State
     STATE_ENFORCED: AttachedBox.State
     STATE_CLOSED: AttachedBox.State
@@ -67,17 +50,7 @@ class AttachedBox(_message.Message):
     mode: str
     message: str
     packets_refused: int
-    def __init__(
-        self,
-        box_id: _Optional[str] = ...,
-        interface: _Optional[str] = ...,
-        addresses: _Optional[_Iterable[str]] = ...,
-        state: _Optional[_Union[AttachedBox.State, str]] = ...,
-        policy_revision: _Optional[int] = ...,
-        mode: _Optional[str] = ...,
-        message: _Optional[str] = ...,
-        packets_refused: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, box_id: _Optional[str] = ..., interface: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[AttachedBox.State, str]] = ..., policy_revision: _Optional[int] = ..., mode: _Optional[str] = ..., message: _Optional[str] = ..., packets_refused: _Optional[int] = ...) -> None: ...
 
 class DetachRequest(_message.Message):
     __slots__ = ("box_id",)
@@ -101,9 +74,4 @@ class ListAttachedResponse(_message.Message):
     boxes: _containers.RepeatedCompositeFieldContainer[AttachedBox]
     node_id: str
     connected: bool
-    def __init__(
-        self,
-        boxes: _Optional[_Iterable[_Union[AttachedBox, _Mapping]]] = ...,
-        node_id: _Optional[str] = ...,
-        connected: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, boxes: _Optional[_Iterable[_Union[AttachedBox, _Mapping]]] = ..., node_id: _Optional[str] = ..., connected: _Optional[bool] = ...) -> None: ...
