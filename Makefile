@@ -7,7 +7,7 @@ UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-quick protos protos-baseline fmt lock clean
+.PHONY: help run test coverage check bench bench-quick protos protos-baseline fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ run: $(READY) ## the control plane on this machine, with the embedded store
 
 test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
 	$(BIN)/pytest $(ARGS)
+	$(if $(ARGS),,$(MAKE) coverage)
+
+coverage: $(READY) ## fails when a branch of the policy core is not tested; part of `make test` without ARGS
+	$(BIN)/pytest tests/boxwall/policy -q --cov=boxwall.policy --cov-branch --cov-fail-under=100
 
 check: $(READY) ## format, lint, types, arrows, contract, generated code
 	$(BIN)/ruff format --check

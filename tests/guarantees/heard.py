@@ -63,13 +63,17 @@ def _said(message: Message) -> Iterable[Said]:
 
 
 def _said_of_entry(entry: stream_pb2.PolicyEntry) -> Said:
+    refused = entry.WhichOneof("state") == "refused"
+    return Said(entry.box_id, entry_state(entry), refused=refused)
+
+
+def entry_state(entry: stream_pb2.PolicyEntry) -> State:
+    """What an entry says of its box."""
     match entry.WhichOneof("state"):
         case "network_policy":
-            return Said(entry.box_id, entry.SerializeToString(deterministic=True))
-        case "tombstone":
-            return Said(entry.box_id, None)
-        case "refused":
-            return Said(entry.box_id, None, refused=True)
+            return entry.SerializeToString(deterministic=True)
+        case "tombstone" | "refused":
+            return None
         case _:
             raise AssertionError(f"an entry that says nothing: {entry}")
 

@@ -4,6 +4,7 @@ A state is what a stream shows of a box, as bytes; None is a box that is gone (o
 `policy_write` is what StreamPolicies shows of a change, `box_write` what WatchBoxes does.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -55,8 +56,9 @@ class History:
 
     def latest(self, box_id: str, at: int) -> Write:
         """The newest write of a box up to `at`; revision 0 if there is none."""
-        found = [write for write in self._boxes.get(box_id, ()) if write.revision <= at]
-        return found[-1] if found else Write(0, box_id)
+        writes = self._boxes.get(box_id, [])
+        upto = bisect_right(writes, at, key=lambda write: write.revision)
+        return writes[upto - 1] if upto else Write(0, box_id)
 
     def state_at(self, revision: int) -> Mapping[str, bytes]:
         """The living boxes at a revision."""

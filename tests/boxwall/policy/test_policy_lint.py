@@ -1,3 +1,6 @@
+import sys
+from functools import cache
+
 import pytest
 
 from boxwall.policy import (
@@ -10,6 +13,7 @@ from boxwall.policy import (
     WarningCode,
     build_policy,
     lint,
+    warm_public_suffixes,
 )
 
 NAME = ["a.test"]
@@ -138,3 +142,14 @@ def test_a_warning_counts_the_ranges_that_stay_blocked() -> None:
     )
     [many] = lint(custom(NAME, ["0.0.0.0/0"]))
     assert "0.0.0.0/8 (this network, RFC 791) and 15 more ranges" in many.message
+
+
+def test_after_the_warm_up_the_first_wildcard_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = sys.modules[lint.__module__]
+    monkeypatch.setattr(module, "_public_suffixes", cache(module._public_suffixes.__wrapped__))
+    warm_public_suffixes()
+    monkeypatch.delattr(module, "PublicSuffixList")  # whoever reads it now fails
+    [warning] = lint(custom(["*.never-asked-before.test"]))
+    assert warning.code is WarningCode.WILDCARD_WITHOUT_APEX
