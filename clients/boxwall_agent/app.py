@@ -1,6 +1,7 @@
 """The composition root: the only place that knows which concrete parts make an agent."""
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -21,14 +22,14 @@ from boxwall_agent.auditor import Auditor, RawSender
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.enforcer import Enforcer
-from boxwall_agent.errors import KernelRejected, KernelUnusable, StateUnusable
+from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable, StateUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.nflog import LogGroup
-from boxwall_agent.nft.batch import TableFlags
+from boxwall_agent.nft.batch import Batch, TableFlags
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
 from boxwall_agent.recorder import Recorder
@@ -73,6 +74,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         switch = LinkSwitch()
         stack.callback(switch.close)
         enforcer = await _take_over(config, state, nft, switch)
+        stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
         sync = _sync(stack, config, agent, state.cursor())
@@ -91,6 +93,15 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
             finally:
                 for chore in running_chores:
                     chore.cancel()
+
+
+def _tidy(nft: Nftables, enforcer: Enforcer) -> None:
+    """A node without boxes needs no table. With boxes, the table is what holds."""
+    if not enforcer.hosted:
+        batch = Batch()
+        batch.delete_table()
+        with contextlib.suppress(KernelError):
+            nft.commit(batch)
 
 
 def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, cursor: str) -> Sync:

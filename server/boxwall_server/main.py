@@ -1,4 +1,4 @@
-"""`boxwall server`, `up` and `backup`: from the command line to a running server."""
+"""`boxwall server` and `backup`: from the command line to a running server."""
 
 import asyncio
 import gc
@@ -15,14 +15,13 @@ import structlog
 
 from boxwall.logs import LEVELS, configure_logs
 from boxwall.policy import Limits, Mode
-from boxwall_server.app import App, running
+from boxwall_server.app import running
 from boxwall_server.config import (
     DEFAULT_LISTEN,
     DEFAULT_METRICS_LISTEN,
     BadConfig,
     ServerConfig,
     TcpAddress,
-    UnixAddress,
     default_store,
     parse_listen,
     parse_store,
@@ -146,28 +145,24 @@ _OPTIONS: Final = (
 )
 
 
-def _server_options(command: C) -> C:
+def server_options(command: C) -> C:
+    """Give a command the options of the control plane."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 @click.command()
-@_server_options
+@server_options
 def server(**settings: Any) -> None:
     """Run the control plane until interrupted."""
-    _run(settings, on_start=_say_serving)
-
-
-@click.command()
-@_server_options
-def up(**settings: Any) -> None:
-    """Run everything this machine can: the control plane, with its state in one file.
-
-    This version has no node agent yet: policies are kept and streamed, and a subscriber of your own
-    must enforce them.
-    """
-    _run(settings, on_start=_say_what_to_try)
+    start_logs(settings)
+    try:
+        asyncio.run(_serve(server_config(settings)))
+    except BadConfig as exc:
+        _fail(str(exc), USAGE_ERROR)
+    except StoreError as exc:
+        _fail(str(exc), _CANNOT_START)
 
 
 @click.command()
@@ -194,21 +189,16 @@ def backup(file: Path, store: str) -> None:
     click.echo(f"wrote {file}")
 
 
-def _run(settings: dict[str, Any], *, on_start: Callable[[App], None]) -> None:
+def start_logs(settings: dict[str, Any]) -> None:
+    """Set up logging as the options say."""
     as_json = settings["log_format"] == "json" or (
         settings["log_format"] == "auto" and not sys.stderr.isatty()
     )
     configure_logs(settings["log_level"], as_json=as_json)
-    try:
-        config = _config_of(settings)
-        asyncio.run(_serve(config, on_start))
-    except BadConfig as exc:
-        _fail(str(exc), USAGE_ERROR)
-    except StoreError as exc:
-        _fail(str(exc), _CANNOT_START)
 
 
-def _config_of(settings: dict[str, Any]) -> ServerConfig:
+def server_config(settings: dict[str, Any]) -> ServerConfig:
+    """Return the settings as a value. Raises BadConfig."""
     metrics = settings["metrics_listen"]
     return ServerConfig(
         listen=parse_listen(settings["listen"]),
@@ -222,22 +212,28 @@ def _config_of(settings: dict[str, Any]) -> ServerConfig:
     )
 
 
-async def _serve(config: ServerConfig, on_start: Callable[[App], None]) -> None:
+async def _serve(config: ServerConfig) -> None:
     """Serve until SIGINT or SIGTERM, then stop in good order."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_signal()
     async with running(config) as app:
-        _calm_collector()
+        calm_collector()
         _log.info("serving", address=str(app.address), store=str(config.database))
-        on_start(app)
+        click.echo(f"boxwall serves on {app.address}")
         await stop.wait()
         _log.info("stopping")
     _log.info("stopped")
 
 
-def _calm_collector() -> None:
+def stop_signal() -> asyncio.Event:
+    """Return what SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def calm_collector() -> None:
     """Let the garbage collector look less often, and never again at what was made at start.
 
     Calls make many objects and hardly a cycle; with thousands of open streams, looking at all of
@@ -246,27 +242,6 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 1_000)
-
-
-def _say_serving(app: App) -> None:
-    click.echo(f"boxwall serves on {app.address}")
-
-
-def _say_what_to_try(app: App) -> None:
-    if isinstance(app.address, UnixAddress) or str(app.address) != DEFAULT_LISTEN:
-        where = f" --server {app.address}"
-    else:
-        where = ""
-    click.echo(
-        f"""boxwall serves on {app.address} (control plane only: this version has no node agent)
-
-Try, in another terminal:
-  boxwall box create --id demo --mode custom --allow-domain api.github.com{where}
-  boxwall policy check demo api.github.com:443 example.com:443{where}
-  boxwall policy set demo --mode deny-all{where}
-
-Stop with Ctrl-C."""
-    )
 
 
 def _fail(message: str, status: int) -> NoReturn:

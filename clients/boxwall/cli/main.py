@@ -13,10 +13,13 @@ from boxwall.cli.settings import root_options
 
 _COMMANDS: Final = {
     "up": LazyCommand(
-        "boxwall_server.main",
+        "boxwall.cli.up",
         "up",
-        "Run everything this machine can: the control plane, with its state in one file.",
+        "Run everything this machine can: the control plane, and as root the node agent.",
         extra="server",
+    ),
+    "run": LazyCommand(
+        "boxwall.cli.run", "run", "Run a command in a box of its own.", extra="agent"
     ),
     "box": LazyCommand("boxwall.cli.box", "box", "Make, read, change, watch and end boxes."),
     "policy": LazyCommand(

@@ -1,0 +1,104 @@
+"""`boxwall up`: everything this machine can, in one process."""
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from typing import Any, NoReturn
+
+import click
+import structlog
+
+from boxwall.cli.render.problems import REFUSED, USAGE
+from boxwall.policy import EntryError
+from boxwall.sdk.endpoint import endpoint
+from boxwall_agent.config import AgentConfig
+from boxwall_agent.errors import AgentError
+from boxwall_agent.options import AGENT_KEYS, agent_config, agent_options
+from boxwall_server.app import App, running
+from boxwall_server.config import DEFAULT_LISTEN, BadConfig, ServerConfig
+from boxwall_server.main import (
+    calm_collector,
+    server_config,
+    server_options,
+    start_logs,
+    stop_signal,
+)
+from boxwall_server.store.errors import StoreError
+
+_log = structlog.get_logger()
+
+
+@click.command()
+@server_options
+@agent_options
+def up(**settings: Any) -> None:
+    """Run everything this machine can: the control plane, with its state in one file, and as root
+    on Linux the node agent.
+    """
+    start_logs(settings)
+    agent_settings = {key: settings.pop(key) for key in AGENT_KEYS}
+    try:
+        asyncio.run(_run(server_config(settings), agent_settings))
+    except (BadConfig, EntryError, ValueError) as exc:
+        _fail(str(exc), USAGE)
+    except (StoreError, AgentError) as exc:
+        _fail(str(exc), REFUSED)
+
+
+async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
+    stop = stop_signal()
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(running(config))
+        calm_collector()
+        _log.info("serving", address=str(app.address), store=str(config.database))
+        lack = _why_no_agent()
+        if lack:
+            click.echo(f"boxwall serves on {app.address} (control plane only: {lack})")
+        else:
+            node = await _enforce(stack, app, agent_settings)
+            click.echo(f"boxwall serves on {app.address}, and enforces on node {node.node_id}")
+        _say_what_to_try(app)
+        await stop.wait()
+        _log.info("stopping")
+    _log.info("stopped")
+
+
+async def _enforce(stack: AsyncExitStack, app: App, settings: dict[str, Any]) -> AgentConfig:
+    """Run the agent in this process, beside its control plane. Raises AgentError."""
+    from boxwall_agent.app import running as agent_running
+
+    config = agent_config(settings, endpoint(str(app.address), environ={}))
+    await stack.enter_async_context(agent_running(config))
+    return config
+
+
+def _why_no_agent() -> str:
+    """Why this machine, or this user, cannot enforce. Empty: it can."""
+    if sys.platform != "linux":
+        return "policies are enforced on Linux"
+    if os.geteuid() != 0:
+        return "the node agent needs root"
+    try:
+        import pyroute2  # noqa: F401
+    except ModuleNotFoundError:
+        return "the node agent is not installed; pip install 'boxwall[agent]'"
+    return ""
+
+
+def _say_what_to_try(app: App) -> None:
+    where = "" if str(app.address) == DEFAULT_LISTEN else f" --server {app.address}"
+    click.echo(
+        f"""
+Try, in another terminal:
+  boxwall box create --id demo --mode custom --allow-domain api.github.com{where}
+  boxwall policy check demo api.github.com:443 example.com:443{where}
+  boxwall policy set demo --mode deny-all{where}
+
+Stop with Ctrl-C."""
+    )
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"boxwall: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,91 @@
+"""The agent's settings on a command line. `boxwall agent` and `boxwall up` share them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from boxwall.cli.duration import parse_duration
+from boxwall.policy import Address, Network
+from boxwall.sdk.endpoint import Endpoint
+from boxwall_agent.config import DEFAULT_SOCKET, AgentConfig, default_node_id, default_state_dir
+from boxwall_agent.nft.layout import PerBox
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def option(flag: str, text: str, **more: Any) -> Callable[[C], C]:
+    """Return an option that is also an environment variable."""
+    variable = "BOXWALL_" + flag.removeprefix("--").upper().replace("-", "_")
+    return click.option(flag, envvar=variable, help=text, **more)
+
+
+AGENT_OPTIONS: Final = (
+    option("--node-id", "This node's id at the control plane.  [default: the host's name]"),
+    option(
+        "--state-dir",
+        "Where attachments and policies are remembered.",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_state_dir,
+        show_default="/var/lib/boxwall",
+    ),
+    option(
+        "--agent-socket",
+        "Unix socket for programs on this node.",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=DEFAULT_SOCKET,
+        show_default=True,
+    ),
+    option("--blocked-cidr", "Never reachable, whatever a policy says.", multiple=True),
+    option("--node-address", "One more address of this node, never reachable.", multiple=True),
+    option("--inbound-from", "Who may open connections towards boxes.", multiple=True),
+    option("--max-stale", "Deny everything after so long without the control plane."),
+    option(
+        "--new-connections",
+        "A box's new connections a second.",
+        type=click.IntRange(1),
+        default=PerBox().new_connections,
+        show_default=True,
+    ),
+)
+"""What `boxwall agent` and `boxwall up` both take."""
+
+
+AGENT_KEYS: Final = (
+    "node_id",
+    "state_dir",
+    "agent_socket",
+    "blocked_cidr",
+    "node_address",
+    "inbound_from",
+    "max_stale",
+    "new_connections",
+)
+"""Their names as parameters."""
+
+
+def agent_options(command: C) -> C:
+    """Give a command the options of the agent."""
+    for one in reversed(AGENT_OPTIONS):
+        command = one(command)
+    return command
+
+
+def agent_config(
+    settings: dict[str, Any], server: Endpoint, metrics_listen: tuple[str, int] | None = None
+) -> AgentConfig:
+    """Return the settings as a value. Raises EntryError or ValueError."""
+    stale = settings["max_stale"]
+    return AgentConfig(
+        endpoint=server,
+        node_id=settings["node_id"] or default_node_id(),
+        state_dir=settings["state_dir"],
+        agent_socket=settings["agent_socket"],
+        blocked=tuple(map(Network.parse, settings["blocked_cidr"])),
+        node_addresses=frozenset(map(Address.parse, settings["node_address"])),
+        inbound_from=tuple(map(Network.parse, settings["inbound_from"])),
+        max_stale=parse_duration(stale) if stale else None,
+        metrics_listen=metrics_listen,
+        per_box=PerBox(new_connections=settings["new_connections"]),
+    )
