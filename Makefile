@@ -16,6 +16,7 @@ run: $(READY) ## the control plane on this machine, with the embedded store
 	$(BIN)/boxwall up $(ARGS)
 
 test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
+	@tools/test-packages.sh
 	$(BIN)/pytest $(ARGS)
 	$(if $(ARGS),,$(MAKE) coverage)
 

@@ -2,6 +2,9 @@
 cannot run here, and a failure when nothing ran at all in continuous integration."""
 
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,17 +19,48 @@ settings.register_profile("explore", deadline=None, max_examples=5_000)
 settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kernel-examples",
+        type=int,
+        default=40,
+        help="policies that the kernel and `decide` must agree on",
+    )
+    parser.addoption(
+        "--kills", type=int, default=5, help="how often each program is ended under traffic"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.geteuid() == 0:
-        return
-    needs_root = pytest.mark.skip(reason="needs root: it makes namespaces and nftables rules")
-    for item in items:
-        if item.get_closest_marker("root"):
-            item.add_marker(needs_root)
+    lack = _why_no_lab()
+    if lack:
+        skip = pytest.mark.skip(reason=lack)
+        for item in items:
+            if item.get_closest_marker("root") or _LAB in item.path.parents:
+                item.add_marker(skip)
+
+
+_LAB = Path(__file__).parent / "lab"
+
+
+def _why_no_lab() -> str:
+    """Why tests that make namespaces and nftables rules cannot run here. Empty: they can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs root on Linux: it makes namespaces and nftables rules"
+    missing = [program for program in ("ip", "nft", "setpriv") if shutil.which(program) is None]
+    if missing:
+        return f"needs {', '.join(missing)}; tools/test-packages.sh installs them on Debian"
+    return ""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In continuous integration a run that skipped everything is a failure, not a success."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") == "true" and reporter is not None and not reporter.stats.get("passed"):
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    if not reporter.stats.get("passed"):
         session.exitstatus = session.exitstatus or pytest.ExitCode.NO_TESTS_COLLECTED
+    skipped = [report.nodeid for report in reporter.stats.get("skipped", ())]
+    if os.geteuid() == 0 and any("tests/lab/" in nodeid for nodeid in skipped):
+        reporter.write_line("root skipped tests in namespaces: that is a failure here", red=True)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

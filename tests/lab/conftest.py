@@ -9,24 +9,6 @@ from lab.network import Lab
 from lab.servers import Echo
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--kernel-examples",
-        type=int,
-        default=40,
-        help="policies that the kernel and `decide` must agree on",
-    )
-    parser.addoption(
-        "--kills", type=int, default=5, help="how often each program is ended under traffic"
-    )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "/tests/lab/" in str(item.path):
-            item.add_marker(pytest.mark.root)
-
-
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """A node and an internet."""
