@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import (
+    agent_restart,
     decide,
+    enforced,
     everything,
     fanout,
+    forwarding,
+    kernel_apply,
     memory,
     propagation,
     reads,
@@ -39,6 +43,10 @@ QUESTIONS: Sequence[Question] = (
     memory.QUESTION,
     startup.QUESTION,
     reads.QUESTION,
+    kernel_apply.QUESTION,
+    enforced.QUESTION,
+    forwarding.QUESTION,
+    agent_restart.QUESTION,
 )
 
 PATIENCE = 4.0
