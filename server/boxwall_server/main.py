@@ -41,6 +41,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Take the values of a TOML file as defaults, below flags and environment."""
+    path = path or _config_of_root(context)
     if path is None:
         return
     try:
@@ -49,23 +50,32 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         raise click.BadParameter(f"{path}: {exc}") from exc
     values = {key.replace("-", "_"): value for key, value in values.items()}
     known = {parameter.name for parameter in context.command.params}
-    unknown = sorted(values.keys() - known - _CLIENT_KEYS)
+    unknown = sorted(values.keys() - known - _CLIENT_KEYS - _server_keys())
     if unknown:
         raise click.BadParameter(f"{path}: unknown keys: {', '.join(unknown)}")
     mine = {key: value for key, value in values.items() if key in known}
     context.default_map = {**(context.default_map or {}), **mine}
 
 
+def _config_of_root(context: click.Context) -> Path | None:
+    """The file of a `--config` that stands before the verb: the root keeps it for all verbs."""
+    layers = context.find_root().meta.get("boxwall.settings")
+    path = None if layers is None else layers.get("config")
+    return None if path is None else Path(path)
+
+
+_CONFIG_OPTION: Final = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_read_config,
+    is_eager=True,
+    expose_value=False,
+    envvar="BOXWALL_CONFIG",
+    help="TOML file with these settings; keys are the names of the flags.",
+)
+
 _OPTIONS: Final = (
-    click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        callback=_read_config,
-        is_eager=True,
-        expose_value=False,
-        envvar="BOXWALL_CONFIG",
-        help="TOML file with these settings; keys are the names of the flags.",
-    ),
+    _CONFIG_OPTION,
     click.option(
         "--listen",
         default=DEFAULT_LISTEN,
@@ -145,6 +155,11 @@ _OPTIONS: Final = (
 )
 
 
+def _server_keys() -> set[str]:
+    """The settings of a server: `boxwall backup` reads the same file, and needs one of them."""
+    return {str(parameter.name) for parameter in server.params}
+
+
 def server_options(command: C) -> C:
     """Give a command the options of the control plane."""
     for option in reversed(_OPTIONS):
@@ -166,6 +181,7 @@ def server(**settings: Any) -> None:
 
 
 @click.command()
+@_CONFIG_OPTION
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--store",

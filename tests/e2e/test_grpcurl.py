@@ -88,6 +88,8 @@ def test_list_and_describe_work_without_proto_files(tcp_server: str) -> None:
     assert {BOXES, "boxwall.v1.EnforcementService", "boxwall.v1.NodeService"} <= set(listed)
     assert {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"} <= set(listed)
     assert "oneof mode" in lines(tcp_server, "describe", "boxwall.v1.NetworkPolicy")
+    method = lines(tcp_server, "describe", f"{BOXES}.UpdateNetworkPolicy")
+    assert "rpc UpdateNetworkPolicy" in method
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def set_policy(
     new = NetworkPolicy.from_document(document)
     session = current_session()
     if validate_only:
-        _validate(session, box_id, new)
+        _validate(session, box_id, new, etag)
         return
 
     async def work(client: "Client") -> Any:
@@ -194,11 +194,12 @@ def _lint_document(parsed: Parsed) -> dict[str, Any]:
     }
 
 
-def _validate(session: Session, box_id: str, new: NetworkPolicy) -> None:
+def _validate(session: Session, box_id: str, new: NetworkPolicy, etag: str) -> None:
     async def work(client: "Client") -> Any:
         from boxwall.sdk.box import Box
 
-        return await (await Box.get(box_id, client=client)).validate_network_policy(new)
+        found = await Box.get(box_id, client=client)
+        return await found.validate_network_policy(new, etag=etag)
 
     warnings = session.run(work)
     session.warn(warnings)

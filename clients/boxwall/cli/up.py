@@ -1,9 +1,12 @@
 """`boxwall up`: everything this machine can, in one process."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -86,14 +89,28 @@ def _why_no_agent() -> str:
     return ""
 
 
+def _program() -> str:
+    """How to call this program from another terminal."""
+    found = shutil.which("boxwall")
+    called = Path(sys.argv[0]).resolve()
+    if called.name == "__main__.py":
+        return f"{sys.executable} -m boxwall"
+    if found is not None and Path(found).resolve() == called:
+        return "boxwall"
+    with contextlib.suppress(ValueError):
+        return str(called.relative_to(Path.cwd()))
+    return str(called)
+
+
 def _say_what_to_try(app: App) -> None:
+    program = _program()
     where = "" if str(app.address) == DEFAULT_LISTEN else f" --server {app.address}"
     click.echo(
         f"""
 Try, in another terminal:
-  boxwall box create --id demo --mode custom --allow-domain api.github.com{where}
-  boxwall policy check demo api.github.com:443 example.com:443{where}
-  boxwall policy set demo --mode deny-all{where}
+  {program} box create --id demo --mode custom --allow-domain api.github.com{where}
+  {program} policy check demo api.github.com:443 example.com:443{where}
+  {program} policy set demo --mode deny-all{where}
 
 Stop with Ctrl-C."""
     )

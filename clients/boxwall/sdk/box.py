@@ -256,14 +256,17 @@ class Box(BoxView):
         return self
 
     async def validate_network_policy(
-        self, network_policy: PolicyLike
+        self, network_policy: PolicyLike, *, etag: str = ""
     ) -> tuple[PolicyWarning, ...]:
         """Check a policy as `update_network_policy` would, change nothing, return the warnings.
 
-        Raises InvalidPolicy.
+        Raises InvalidPolicy; with an `etag`, Conflict if the box was written since.
         """
         request = pb.UpdateNetworkPolicyRequest(
-            box_id=self.id, network_policy=policy_message(network_policy), validate_only=True
+            box_id=self.id,
+            network_policy=policy_message(network_policy),
+            etag=etag,
+            validate_only=True,
         )
         answer: box_pb2.Box = await self._connection.call(
             self._connection.boxes.UpdateNetworkPolicy, lambda _: request, repeatable=True

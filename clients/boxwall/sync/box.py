@@ -171,9 +171,11 @@ class Box(BoxView):
         )
         return self
 
-    def validate_network_policy(self, network_policy: PolicyLike) -> tuple[PolicyWarning, ...]:
+    def validate_network_policy(
+        self, network_policy: PolicyLike, *, etag: str = ""
+    ) -> tuple[PolicyWarning, ...]:
         """Check a policy and change nothing. See `boxwall.Box.validate_network_policy`."""
-        return self._thread.run(self._async.validate_network_policy(network_policy))
+        return self._thread.run(self._async.validate_network_policy(network_policy, etag=etag))
 
     def wait_enforced(self, *, timeout: Seconds = DEFAULT_WAIT) -> Self:
         """Wait until the policy is in force. See `boxwall.Box.wait_enforced`."""

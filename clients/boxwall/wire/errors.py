@@ -61,6 +61,7 @@ class ErrorReason(StrEnum):
     OVERLOADED = "OVERLOADED"
     STORE_FULL = "STORE_FULL"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
+    STORE_BROKEN = "STORE_BROKEN"
     REVISION_NOT_REACHED = "REVISION_NOT_REACHED"
     STREAM_TOO_SLOW = "STREAM_TOO_SLOW"
     SHUTTING_DOWN = "SHUTTING_DOWN"
@@ -93,6 +94,7 @@ STATUS_OF_REASON: Final[Mapping[ErrorReason, grpc.StatusCode]] = {
     ErrorReason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorReason.STORE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorReason.STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorReason.STORE_BROKEN: grpc.StatusCode.INTERNAL,
     ErrorReason.REVISION_NOT_REACHED: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.STREAM_TOO_SLOW: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,

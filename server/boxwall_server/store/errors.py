@@ -11,6 +11,7 @@ StoreError
   NotYetRead              this replica has not reached the revision asked for; try again
   StoreUnavailable        nothing is known to be wrong with the request; try again
     DiskFull
+  StoreBroken             the file is damaged or read-only: the operator must act
   StoreUnusable           the store cannot be opened as it is: the operator must act
 """
 
@@ -79,6 +80,10 @@ class StoreUnavailable(StoreError):
 
 class DiskFull(StoreUnavailable):
     """There is no room for the write. Nothing changed."""
+
+
+class StoreBroken(StoreError):
+    """The file is damaged, or has become read-only. Trying again does not help."""
 
 
 class StoreUnusable(StoreError):

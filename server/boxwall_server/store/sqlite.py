@@ -26,7 +26,13 @@ from boxwall_server.store import sqlite_reads as reads
 from boxwall_server.store.base import Listener
 from boxwall_server.store.batch import Plan, commit_ids, plan_batch
 from boxwall_server.store.batch_rows import keys_of
-from boxwall_server.store.errors import DiskFull, Rejected, StoreUnavailable
+from boxwall_server.store.errors import (
+    DiskFull,
+    Rejected,
+    StoreBroken,
+    StoreError,
+    StoreUnavailable,
+)
 from boxwall_server.store.mutations import Mutation, Outcome
 from boxwall_server.store.records import (
     BoxFilter,
@@ -38,8 +44,18 @@ from boxwall_server.store.records import (
     NodeRecord,
     SnapshotRecord,
 )
-from boxwall_server.store.sqlite_file import backup_file, connect, lock_file, open_file
+from boxwall_server.store.sqlite_file import (
+    BUSY_PATIENCE,
+    backup_file,
+    connect,
+    lock_file,
+    open_file,
+    unusable,
+)
 from boxwall_server.store.sqlite_rows import forget_old, load, save
+
+_BUSY_PAUSE: Final = 0.02
+"""Seconds between two tries to begin while another process holds the file."""
 
 MAX_BATCH: Final = 256
 READERS: Final = 2
@@ -61,7 +77,11 @@ async def open_sqlite(
     lock = await asyncio.to_thread(lock_file, path)
     try:
         connection = await asyncio.to_thread(open_file, path)
+        connection.execute("PRAGMA busy_timeout = 0")  # _begin waits, without holding up the loop
         return SqliteStore(path, connection, lock, observe_commit)
+    except sqlite3.Error as exc:
+        lock.close()
+        raise unusable(path, exc) from exc
     except BaseException:
         lock.close()
         raise
@@ -169,7 +189,7 @@ class SqliteStore:
     async def _commit(self, mutations: list[Mutation]) -> Plan:
         """Return the plan, durable. Raises sqlite3.Error with nothing changed."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        await self._begin()
         try:
             rows = load(connection, keys_of(mutations))
             plan = plan_batch(mutations, rows, self._head.revision, self._commit_ids)
@@ -181,6 +201,18 @@ class SqliteStore:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
         return plan
+
+    async def _begin(self) -> None:
+        """Begin, when nobody else holds the file. SQLite's own waiting would hold up the loop."""
+        deadline = time.monotonic() + BUSY_PATIENCE
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_BUSY_PAUSE)
 
     def _sync(self) -> None:
         self._connection.execute("COMMIT")
@@ -343,7 +375,10 @@ def _fail(answer: "asyncio.Future[Outcome]", error: Exception) -> None:
         answer.exception()  # retrieved: the caller may be gone
 
 
-def _translated(exc: sqlite3.Error) -> StoreUnavailable:
-    if getattr(exc, "sqlite_errorname", "") == "SQLITE_FULL":
+def _translated(exc: sqlite3.Error) -> StoreError:
+    name = getattr(exc, "sqlite_errorname", "")
+    if name == "SQLITE_FULL":
         return DiskFull(str(exc))
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")):
+        return StoreBroken(str(exc))
     return StoreUnavailable(str(exc))

@@ -14,7 +14,7 @@ from boxwall_server.store.errors import StoreUnavailable, StoreUnusable
 APPLICATION_ID: Final = 0x426F7857
 """In the header of every file of ours ("BoxW"), so that we never write into another program's."""
 
-_BUSY_TIMEOUT: Final = 5.0
+BUSY_PATIENCE: Final = 5.0
 """Seconds to wait for a backup that holds the file for a moment."""
 
 
@@ -46,7 +46,7 @@ def open_file(path: Path) -> sqlite3.Connection:
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Return a connection in autocommit mode: transactions are begun by hand."""
     connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT
+        path, isolation_level=None, check_same_thread=False, timeout=BUSY_PATIENCE
     )
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -65536")

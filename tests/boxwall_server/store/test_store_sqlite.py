@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from boxwall_server.changes.revision import Revision
-from boxwall_server.store import sqlite_file
-from boxwall_server.store.errors import DiskFull, StoreUnavailable, StoreUnusable
+from boxwall_server.store import sqlite, sqlite_file
+from boxwall_server.store.errors import DiskFull, StoreBroken, StoreUnavailable, StoreUnusable
+from boxwall_server.store.records import BoxFilter
 from boxwall_server.store.sqlite import SqliteStore, open_sqlite
 from boxwall_server.store.sqlite_file import backup_file
 from fakes.store_cases import Heard, create, set_policy, written
@@ -215,3 +216,72 @@ async def test_a_migration_that_fails_leaves_the_version_before(
         names = {row[0] for row in database.execute("SELECT name FROM sqlite_schema")}
     assert "more" in names
     assert "half" not in names
+
+
+async def test_while_another_process_holds_the_file_reads_answer_and_a_write_waits(
+    path: Path,
+) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.ensure_future(store.apply(set_policy()))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(10):
+            await store.box("t1", "b1")
+            await asyncio.sleep(0.01)
+        assert loop.time() - began < 2  # SQLite itself would sleep for five
+        assert not write.done()
+        other.execute("ROLLBACK")
+    await write
+    assert (await store.box("t1", "b1")).box.policy_revision == 2
+    await store.close()
+
+
+async def test_a_file_that_stays_held_fails_the_write_and_nothing_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_PATIENCE", 0.05)
+    store = await open_sqlite(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            await store.apply(create())
+        other.execute("ROLLBACK")
+    await store.apply(create())
+    await store.close()
+
+
+async def test_a_file_that_is_damaged_inside_is_refused_with_the_way_out(path: Path) -> None:
+    store = await open_sqlite(path)
+    for number in range(200):
+        await store.apply(create(f"box-{number}"))
+    await store.close()
+    damage(path)
+    with pytest.raises(StoreUnusable, match="restore a backup"):
+        await (await open_sqlite(path)).close()
+
+
+async def test_damage_that_is_met_while_serving_says_that_trying_again_does_not_help(
+    path: Path,
+) -> None:
+    store = await open_sqlite(path)
+    for number in range(200):
+        await store.apply(create(f"box-{number}"))
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damage(path)
+    store._connection.execute("PRAGMA shrink_memory")
+    with pytest.raises(StoreBroken):
+        await store.boxes("t1", BoxFilter(), after="", limit=500)
+    with pytest.raises((StoreBroken, StoreUnavailable)):
+        await store.apply(create("another"))
+    await store.close()
+
+
+def damage(path: Path) -> None:
+    """Overwrite all but the first two pages."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * (size - 8192))

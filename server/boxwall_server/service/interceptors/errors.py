@@ -59,6 +59,12 @@ _OF_STORE_ERROR: Final[dict[type[store_errors.StoreError], tuple[ErrorReason, st
         "the store is full; nothing was written; the operator must make room",
         "",
     ),
+    store_errors.StoreBroken: (
+        ErrorReason.STORE_BROKEN,
+        "the store is damaged or read-only; nothing was written; the operator must mend it, or "
+        "restore a backup",
+        "",
+    ),
     store_errors.StoreUnavailable: (
         ErrorReason.STORE_UNAVAILABLE,
         "the store does not answer; try again",
