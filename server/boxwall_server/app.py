@@ -181,6 +181,7 @@ def _defaults(config: ServerConfig) -> Defaults:
         policy=PolicyBytes(policy_to_bytes(policy)),
         mode=config.default_mode,
         limits=config.limits,
+        max_labels=config.max_labels,
     )
 
 

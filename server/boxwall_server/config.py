@@ -116,6 +116,8 @@ class ServerConfig:
     """Of a box that is made without a policy."""
     limits: Limits = field(default_factory=Limits)
     max_request_bytes: int = 256 * 1024
+    max_labels: int = 64
+    """Of a box."""
     stream_rate: float = 500.0
     """Streams that may begin each second, once the burst is used up."""
     stream_burst: int = 1_000

@@ -121,6 +121,14 @@ _OPTIONS: Final = (
         help="Entries in each list of a policy.",
     ),
     click.option(
+        "--max-labels",
+        type=click.IntRange(1, 1_000),
+        default=64,
+        show_default=True,
+        envvar="BOXWALL_MAX_LABELS",
+        help="Labels of a box.",
+    ),
+    click.option(
         "--max-request-bytes",
         type=click.IntRange(1024, 4 * 1024 * 1024),
         default=256 * 1024,
@@ -223,6 +231,7 @@ def server_config(settings: dict[str, Any]) -> ServerConfig:
         default_mode=Mode(settings["default_mode"]),
         limits=Limits(entries_per_list=settings["max_entries"]),
         max_request_bytes=settings["max_request_bytes"],
+        max_labels=settings["max_labels"],
         retain=settings["retain"],
         only_placed=settings["only_placed"],
     )

@@ -56,6 +56,8 @@ class Defaults:
     """Of a box that is made without any."""
     mode: Mode
     limits: Limits
+    max_labels: int
+    """Of a box."""
 
 
 class Boxes:
@@ -123,7 +125,7 @@ class Boxes:
             author=call.caller.name,
             name=problems.text(box.name, "box.name"),
             node_id=problems.node_id(box.node_id, "box.node_id", required=False),
-            labels=problems.labels(box.labels, "box.labels"),
+            labels=problems.labels(box.labels, "box.labels", self._defaults.max_labels),
             runtime=problems.text(box.runtime, "box.runtime"),
             source_snapshot=problems.optional_id(box.source_snapshot, "box.source_snapshot"),
             expire_time=_expire_time(problems, box, now),
@@ -183,7 +185,7 @@ class Boxes:
         now = self._clock.now()
         problems = Problems()
         box, mask = request.box, set(request.update_mask.paths)
-        _check_mask(problems, mask)
+        _check_mask(problems, mask, box.WhichOneof("expiration"))
         expiry = (
             Expiry(at=_expire_time(problems, box, now)) if mask & {"expire_time", "ttl"} else None
         )
@@ -194,7 +196,11 @@ class Boxes:
             etag=request.etag,
             name=problems.text(box.name, "box.name") if "name" in mask else None,
             runtime=problems.text(box.runtime, "box.runtime") if "runtime" in mask else None,
-            labels=problems.labels(box.labels, "box.labels") if "labels" in mask else None,
+            labels=(
+                problems.labels(box.labels, "box.labels", self._defaults.max_labels)
+                if "labels" in mask
+                else None
+            ),
             node_id=(
                 problems.node_id(box.node_id, "box.node_id", required=False)
                 if "node_id" in mask
@@ -261,7 +267,7 @@ def _output_only(field: str) -> str:
     return "is set by the server; leave it out"
 
 
-def _check_mask(problems: Problems, mask: set[str]) -> None:
+def _check_mask(problems: Problems, mask: set[str], given: str | None) -> None:
     if not mask:
         problems.add("update_mask", f"name at least one of {', '.join(_WRITABLE)}")
     for path in sorted(mask - set(_WRITABLE)):
@@ -273,6 +279,10 @@ def _check_mask(problems: Problems, mask: set[str]) -> None:
         problems.add("update_mask", f"{path} {fix}")
     if {"expire_time", "ttl"} <= mask:
         problems.add("update_mask", "expire_time and ttl are two ways to say one thing; name one")
+    elif "ttl" in mask and given == "expire_time":
+        problems.add("update_mask", "names ttl, and the box has an expire_time; name expire_time")
+    elif "expire_time" in mask and given == "ttl":
+        problems.add("update_mask", "names expire_time, and the box has a ttl; name ttl")
 
 
 def _expire_time(problems: Problems, box: box_pb2.Box, now: Timestamp) -> Timestamp | None:

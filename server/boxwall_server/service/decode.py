@@ -22,7 +22,7 @@ MAX_WAIT: Final = 300.0
 """Seconds."""
 MIN_TTL: Final = 1.0
 MAX_TTL: Final = 3 * 24 * 3600.0
-MAX_LABELS: Final = 64
+DEFAULT_MAX_LABELS: Final = 64
 MAX_TEXT: Final = 200
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
@@ -92,12 +92,14 @@ class Problems:
             self.add(field, "contains characters that cannot be printed; remove them")
         return value
 
-    def labels(self, labels: Mapping[str, str], field: str) -> tuple[tuple[str, str], ...]:
-        """Read labels; the result is sorted by key."""
+    def labels(
+        self, labels: Mapping[str, str], field: str, most: int = DEFAULT_MAX_LABELS
+    ) -> tuple[tuple[str, str], ...]:
+        """Read at most so many labels; the result is sorted by key."""
         if not labels:
             return ()
-        if len(labels) > MAX_LABELS:
-            self.add(field, f"has {len(labels)} labels; at most {MAX_LABELS} are allowed")
+        if len(labels) > most:
+            self.add(field, f"has {len(labels)} labels; at most {most} are allowed")
             return ()
         for key, value in labels.items():
             if _LABEL_KEY.fullmatch(key) is None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Final
 
+from boxwall.policy import Violation
 from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall_server.changes.revision import MAX_REVISION, Revision
 
@@ -56,7 +57,9 @@ def _digest(query: tuple[object, ...]) -> bytes:
 
 
 def _bad_token() -> ApiError:
+    message = "is not of this query; repeat the filter of the page before, or leave it empty"
     return ApiError(
         ErrorReason.INVALID_PAGE_TOKEN,
-        "page_token is not of this query; repeat the filter of the page before, or leave it empty",
+        f"page_token {message}",
+        violations=(Violation(field="page_token", message=message),),
     )

@@ -10,6 +10,7 @@ from boxwall.wire.errors import ErrorReason
 from fakes.service import (
     DENY_ALL,
     Served,
+    fields_of,
     refusal,
 )
 
@@ -68,6 +69,7 @@ async def test_a_page_token_of_another_filter_is_refused(served: Served) -> None
     token = (await list_boxes(served, page_size=1)).next_page_token
     error = await refusal(list_boxes(served, page_token=token, filter={"name_prefix": "x"}))
     assert error.reason is ErrorReason.INVALID_PAGE_TOKEN
+    assert fields_of(error) == ["page_token"]
 
 
 async def test_a_revision_that_is_not_reached_can_be_asked_for_again(served: Served) -> None:

@@ -213,6 +213,20 @@ async def test_a_mask_that_cannot_be_is_refused(served: Served, mask: list[str],
     assert text in violation(error, "update_mask").message
 
 
+@pytest.mark.parametrize(
+    ("mask", "given"),
+    [("expire_time", {"ttl": {"seconds": 60}}), ("ttl", {"expire_time": {"seconds": 2**32}})],
+    ids=["a ttl under the name of expire_time", "an expire_time under the name of ttl"],
+)
+async def test_an_end_under_the_name_of_the_other_is_refused(
+    served: Served, mask: str, given: dict[str, Any]
+) -> None:
+    """Neither may be taken for the other, nor for "never"."""
+    await served.create()
+    error = await refusal(update_box(served, [mask], **given))
+    assert f"names {mask}" in violation(error, "update_mask").message
+
+
 async def test_a_time_to_live_can_be_extended_and_ended(served: Served) -> None:
     await served.create(ttl=Duration(seconds=10))
     box = await update_box(served, ["ttl"], ttl=Duration(seconds=100))

@@ -216,3 +216,11 @@ def test_another_body_or_another_method_is_another_request() -> None:
         assert other is not None
         assert other.request_id == first.request_id
         assert other.fingerprint != first.fingerprint
+
+
+def test_the_operator_says_how_many_labels_a_box_may_have() -> None:
+    problems = Problems()
+    problems.labels({"a": "", "b": ""}, "f", most=1)
+    with pytest.raises(ApiError) as raised:
+        problems.raise_if_any()
+    assert "at most 1 are allowed" in raised.value.violations[0].message
