@@ -1,4 +1,5 @@
 # The control plane: docker build --target server --tag boxwall-server .
+# The node agent:    docker build --target agent --tag boxwall-agent .
 #
 # Any base with Python 3.11 or newer (its `venv` included) will do: --build-arg BASE=...
 ARG BASE=python:3.11-slim
@@ -6,17 +7,24 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS builder
 WORKDIR /src
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/boxwall
-COPY requirements-server.lock ./
-# Wheels only, so that no stage needs a compiler. The lock pins the build backend too.
+RUN python3 -m venv --without-pip /opt/boxwall-agent
+COPY requirements-server.lock requirements-agent.lock ./
+# Wheels only, so that no stage needs a compiler. The locks pin the build backend too.
 RUN /build/bin/python -m pip wheel --no-cache-dir --only-binary :all: --wheel-dir /wheels \
         --require-hashes -r requirements-server.lock \
+    && /build/bin/python -m pip wheel --no-cache-dir --only-binary :all: --wheel-dir /wheels \
+        --require-hashes -r requirements-agent.lock \
     && /build/bin/python -m pip install --no-cache-dir --no-index --find-links /wheels hatchling
 COPY pyproject.toml README.md ./
 COPY clients clients
 COPY server server
 RUN /build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /build/bin/python -m pip --python /opt/boxwall/bin/python install --no-cache-dir \
-        --no-index --find-links /wheels 'boxwall[server]'
+        --no-index --find-links /wheels 'boxwall[server]' \
+    && /build/bin/python -m pip --python /opt/boxwall-agent/bin/python install --no-cache-dir \
+        --no-index --find-links /wheels 'boxwall[agent]' \
+    # Made here, moved there: what is installed names the place it is run from.
+    && sed -i 's|/opt/boxwall-agent/|/opt/boxwall/|' /opt/boxwall-agent/bin/boxwall
 
 FROM ${BASE} AS server
 # Written by hand: not every base has useradd. The id is fixed, so that volumes can be prepared for it.
@@ -35,3 +43,17 @@ ENTRYPOINT ["boxwall"]
 # A socket in the volume: this version has neither TLS nor authentication, so it binds to nothing that
 # other machines can reach. Share the volume with the clients, or put an authenticating proxy beside it.
 CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sqlite:/var/lib/boxwall/boxwall.sqlite"]
+
+# On the host's network, with the two capabilities that nf_tables and raw packets need:
+#   docker run --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add DAC_OVERRIDE \
+#       -v /run/boxwall:/run/boxwall -v /var/lib/boxwall:/var/lib/boxwall boxwall-agent agent --server HOST:PORT
+# `attach --interface` needs no more; `attach --netns` also --cap-add SYS_ADMIN and -v /run/netns:/run/netns.
+FROM ${BASE} AS agent
+COPY --from=builder /opt/boxwall-agent /opt/boxwall
+ENV PATH=/opt/boxwall/bin:$PATH PYTHONUNBUFFERED=1
+VOLUME /var/lib/boxwall
+EXPOSE 9465
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/opt/boxwall/bin/python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:9465/healthz', timeout=2)"]
+ENTRYPOINT ["boxwall"]
+CMD ["agent"]

@@ -49,6 +49,7 @@ fmt: $(READY) ## format, and fix what can be fixed
 lock: $(READY) ## renew the pinned versions; ARGS="--upgrade-package grpcio" or ARGS=--upgrade
 	$(UV_LOCK) --all-extras --output-file requirements.lock $(ARGS)
 	$(UV_LOCK) --extra server --constraint requirements.lock --output-file requirements-server.lock $(ARGS)
+	$(UV_LOCK) --extra agent --constraint requirements.lock --output-file requirements-agent.lock $(ARGS)
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -76,11 +76,11 @@ async def ask(bench: Bench) -> list[Answer]:
         answer.remarks.append(f"Not measured here: {reason}.")
         return [answer]
     async with AsyncExitStack() as stack:
-        sizes = (0, *bench.pick((10, 50, 200), (10, 100, 1_000)))
+        sizes = (0, *bench.pick((10, 30, 100), (10, 100, 1_000)))
         none, *sites = [await _site(bench, stack, boxes) for boxes in sizes]
         for site in (none, *sites):
             await site.begin(bench)
-        for _ in range(bench.pick(3, bench.rounds)):
+        for _ in range(bench.pick(2, bench.rounds)):
             for site in (*sites, none):
                 await site.restart(bench)
     for site in sites:
@@ -130,4 +130,4 @@ def _add_growth(answer: Answer, sites: list[Site]) -> None:
     answer.plots.append(Plot(file="agent-restart.svg", svg=svg, caption="Restart of the agent"))
 
 
-QUESTION = Question(name="agent_restart", seconds_quick=16, seconds_full=60, ask=ask)
+QUESTION = Question(name="agent_restart", seconds_quick=10, seconds_full=60, ask=ask)

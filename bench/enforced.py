@@ -44,7 +44,7 @@ async def ask(bench: Bench) -> list[Answer]:
             answer.remarks.append(f"Not measured here: {reason}.")
         return list(answers.values())
     samples: dict[str, list[float]] = {}
-    for boxes in bench.pick((10, 50, 200), (10, 100, 1_000)):
+    for boxes in bench.pick((10, 30, 100), (10, 100, 1_000)):
         await _size(bench, boxes, answers, {"idle": 0, "loaded": rate}, samples)
     for name, answer in answers.items():
         _add_growth(answer, f"enforced-{name}")
@@ -103,7 +103,7 @@ async def _size(
 async def _measure(
     bench: Bench, pairs: tuple[tuple[Actor, Actor], tuple[Actor, Actor]], boxes: int, rate: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    count = bench.pick(40, 300)
+    count = bench.pick(25, 300)
 
     async def one(pair: tuple[Actor, Actor]) -> dict[str, Any]:
         callers, load = pair
@@ -218,4 +218,4 @@ def _add_growth(answer: Answer, name: str) -> None:
     )
 
 
-QUESTION = Question(name="enforced", seconds_quick=21, seconds_full=180, ask=ask)
+QUESTION = Question(name="enforced", seconds_quick=10, seconds_full=180, ask=ask)

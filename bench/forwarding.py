@@ -14,6 +14,7 @@ from bench.processes import Actor
 from bench.svg import Series, growth_plot
 
 SIZES = (1, 100, 1_000)
+SIZES_QUICK = (1, 30, 100)
 PROMISED = (1, 1_000)
 ESTABLISHED = Target(of="ratio", at_least=0.97)
 NEW = Target(of="ratio", at_least=0.6)
@@ -74,7 +75,7 @@ async def ask(bench: Bench) -> list[Answer]:
         return [answer]
     found: dict[int, dict[str, Rounds]] = {}
     async with _site(bench) as site:
-        for boxes in SIZES:
+        for boxes in bench.pick(SIZES_QUICK, SIZES):
             found[boxes] = await _measure(bench, site, boxes)
     _fill(answer, found, site)
     return [answer]
@@ -108,10 +109,10 @@ async def _site(bench: Bench) -> AsyncIterator[Site]:
 
 async def _measure(bench: Bench, site: Site, boxes: int) -> dict[str, Rounds]:
     tracked = await site.node.call("prepare", boxes=boxes)
-    site.flows = min(bench.pick(20_000, 50_000), tracked // TRACKED_SHARE)
+    site.flows = min(bench.pick(10_000, 50_000), tracked // TRACKED_SHARE)
     seconds, settle = bench.pick((0.3, SETTLE_QUICK), (1.0, SETTLE_FULL))
     found = {name: Rounds() for name in ("twenty", BARE, "allow-all")}
-    for number in range(bench.pick(3, ROUNDS + 2) + 1):
+    for number in range(bench.pick(2, ROUNDS + 2) + 1):
         for name, rounds in found.items():
             await site.node.call("use", table=name)
             await asyncio.sleep(settle)
@@ -196,4 +197,4 @@ def _add_growth(answer: Answer, found: dict[int, dict[str, Rounds]]) -> None:
     answer.plots.append(Plot(file="forwarding.svg", svg=svg, caption="Time per new flow"))
 
 
-QUESTION = Question(name="forwarding", seconds_quick=28, seconds_full=180, ask=ask)
+QUESTION = Question(name="forwarding", seconds_quick=14, seconds_full=180, ask=ask)

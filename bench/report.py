@@ -9,11 +9,10 @@ from bench.answers import Answer, Row
 from bench.figures import Spread, human
 
 LATER = (
-    "update to in force in the kernel (here: to the acknowledgement of a subscriber)",
-    "apply in the kernel, packets through the table, TLS download, DNS",
-    "beside etcd, libnftables and nft, dnsmasq and unbound, a user-space SNI proxy",
+    "TLS download from an allowed name, and DNS: names are not enforced yet",
+    "beside etcd, dnsmasq and unbound, a user-space SNI proxy",
 )
-"""What performance.md of the design asks and this version cannot show: it has no node agent yet."""
+"""What this version cannot show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Violation,
         WarningCode,
     )
+    from boxwall.sdk.agent import AgentClient, AgentStatus, AttachedBox, AttachedState
     from boxwall.sdk.box import Box, BoxChange, BoxChanged, BoxGone, EphemeralBox
     from boxwall.sdk.client import Client
     from boxwall.sdk.default_client import close_default_client
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
         BadConfig,
         BoxNotFound,
         BoxwallError,
+        CannotAttach,
         Conflict,
         InternalError,
         InvalidPolicy,
         InvalidRequest,
+        NoAgent,
         NodeNotFound,
         NotEnforced,
         NotFound,
@@ -64,6 +67,10 @@ __all__ = [
     "Box",
     "EphemeralBox",
     "Client",
+    "AgentClient",
+    "AgentStatus",
+    "AttachedBox",
+    "AttachedState",
     "close_default_client",
     "Snapshot",
     "NetworkPolicy",
@@ -99,10 +106,12 @@ __all__ = [
     "NodeNotFound",
     "AlreadyExists",
     "Conflict",
+    "CannotAttach",
     "NotEnforced",
     "Unauthenticated",
     "PermissionDenied",
     "Unavailable",
+    "NoAgent",
     "TimedOut",
     "Overloaded",
     "InternalError",
@@ -114,13 +123,14 @@ _HOMES = {
         "Destination InvalidDestination Mode PolicyWarning Reason Rule Unlisted Verdict Violation "
         "WarningCode"
     ),
+    "boxwall.sdk.agent": "AgentClient AgentStatus AttachedBox AttachedState",
     "boxwall.sdk.box": "Box BoxChange BoxChanged BoxGone EphemeralBox",
     "boxwall.sdk.client": "Client",
     "boxwall.sdk.default_client": "close_default_client",
     "boxwall.sdk.errors": (
-        "AlreadyExists BadConfig BoxNotFound BoxwallError Conflict InternalError InvalidPolicy "
-        "InvalidRequest NodeNotFound NotEnforced NotFound Overloaded PermissionDenied "
-        "SnapshotNotFound TimedOut Unauthenticated Unavailable UnexpectedAnswer"
+        "AlreadyExists BadConfig BoxNotFound BoxwallError CannotAttach Conflict InternalError "
+        "InvalidPolicy InvalidRequest NoAgent NodeNotFound NotEnforced NotFound Overloaded "
+        "PermissionDenied SnapshotNotFound TimedOut Unauthenticated Unavailable UnexpectedAnswer"
     ),
     "boxwall.sdk.network_policy": "NetworkPolicy PolicyDocument PolicyLike",
     "boxwall.sdk.snapshot": "Snapshot",

@@ -143,12 +143,10 @@ class Agent:
 
     # From the kernel.
 
-    def interfaces_are(self, indexes: Iterable[int]) -> None:
-        """These interfaces exist; boxes of others are closed."""
-        existing = set(indexes)
-        known = {i.index for one in self._enforcer.hosted.values() for i in one.interfaces}
-        for index in known - existing:
-            self.interface_gone(index)
+    def interface_indexes(self) -> frozenset[int]:
+        """The interfaces of all boxes."""
+        boxes = self._enforcer.hosted.values()
+        return frozenset(interface.index for one in boxes for interface in one.interfaces)
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""

@@ -7,18 +7,37 @@ packets since the transaction.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from boxwall.policy import Address, Destination, Policy, Surroundings, decide
-from boxwall_agent.conntrack import Connection
 from boxwall_agent.marks import LAST_GRANT
 from boxwall_agent.packets import TCP
 from boxwall_agent.ruleset import BoxRules
+
+TCP_CLOSE: Final = 8
+"""TCP_CONNTRACK_CLOSE: a reset was seen."""
 
 _OPEN_STATES = frozenset((1, 2, 3, 4, 5))
 """TCP_CONNTRACK_SYN_SENT to TCP_CONNTRACK_CLOSE_WAIT; what is closing is not counted."""
 
 _JUST_NOW = 1
 """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One tracked connection, as it was opened."""
+
+    source: Address
+    destination: Address
+    protocol: int
+    source_port: int
+    destination_port: int
+    mark: int
+    tcp_state: int | None
+    """TCP_CONNTRACK_*; None if it is not TCP."""
+    closed_for: int | None = None
+    """Seconds since a reset was seen; None if none was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

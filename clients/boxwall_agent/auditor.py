@@ -15,15 +15,15 @@ from typing import Final
 import structlog
 
 from boxwall.wire.entries import Result
-from boxwall_agent.audit import Changed, Outcome, merged, outcomes
-from boxwall_agent.conntrack import Connection, connections
+from boxwall_agent.audit import Changed, Connection, Outcome, merged, outcomes
+from boxwall_agent.conntrack import connections
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError
 from boxwall_agent.marks import POKE
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.packets import TCP, Packet, read_packet, reset_after, stray_acknowledgement
 
-_GATHER: Final = 0.02
+_GATHER: Final = 0.05
 """Seconds in which changes are gathered for one look at connection tracking."""
 
 _REST: Final = 4

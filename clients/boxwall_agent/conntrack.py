@@ -8,11 +8,11 @@ milliseconds: call it in a thread.
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from boxwall.policy import Address
+from boxwall_agent.audit import TCP_CLOSE, Connection
 from boxwall_agent.errors import KernelRejected, KernelUnsure
 from boxwall_agent.netlink import (
     NLMSG_DONE,
@@ -36,24 +36,6 @@ _ORIGINAL, _PROTOCOL, _TIMEOUT, _MARK = 1, 4, 7, 8
 
 _CLOSE_TIMEOUT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close")
 _DEFAULT_CLOSE_TIMEOUT: Final = 10
-TCP_CLOSE: Final = 8
-"""TCP_CONNTRACK_CLOSE: a reset was seen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """One tracked connection, as it was opened."""
-
-    source: Address
-    destination: Address
-    protocol: int
-    source_port: int
-    destination_port: int
-    mark: int
-    tcp_state: int | None
-    """TCP_CONNTRACK_*; None if it is not TCP."""
-    closed_for: int | None = None
-    """Seconds since a reset was seen; None if none was."""
 
 
 def connections() -> Iterator[Connection]:

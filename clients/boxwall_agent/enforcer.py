@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from boxwall.policy import Address, Network, NetworkTable, Surroundings
-from boxwall.policy.addresses import WIDTH
+from boxwall.policy import Address, Surroundings
 from boxwall.wire.entries import Entry, Result
 from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
 from boxwall_agent.grants import GrantPool
@@ -18,6 +17,7 @@ from boxwall_agent.hosted import Hosted, Standing, after, result_of
 from boxwall_agent.nft.batch import Batch, TableFlags
 from boxwall_agent.nft.kernel import FoundTable
 from boxwall_agent.nft.objects import Element
+from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import BoxRules, Interface, absent, closed, rules_of
 from boxwall_agent.table import Plan, Table
@@ -85,16 +85,7 @@ class Enforcer:
     def surroundings(self) -> Surroundings:
         """What is blocked besides what always is: the node, other boxes, the operator's ranges."""
         if self._surroundings is None:
-            shared = self._table.shared
-            blocked = [(network, "the operator's") for network in shared.blocked]
-            blocked += [(_alone(address), "the node's own") for address in shared.node_addresses]
-            blocked += [
-                (_alone(address), "another box's")
-                for hosted in self._hosted.values()
-                for interface in hosted.interfaces
-                for address in interface.addresses
-            ]
-            self._surroundings = Surroundings(blocked=NetworkTable(blocked))
+            self._surroundings = surroundings_of(self._table.shared, self._hosted.values())
         return self._surroundings
 
     def start(self, hosted: Iterable[Hosted], restored: Restored, *, replace_table: bool) -> None:
@@ -141,7 +132,7 @@ class Enforcer:
             and before.standing is Standing.ENFORCED
         ):
             return before
-        self._check_free(box_id, interfaces)
+        check_place(self._hosted, box_id, interfaces)
         hosted = Hosted(box_id=box_id, interfaces=tuple(interfaces))
         changes: dict[str, BoxRules | None] = {}
         if before is not None:
@@ -294,28 +285,6 @@ class Enforcer:
     def _commit(self, plan: Plan) -> None:
         self._kernel.commit(plan.batch)
         self._table.adopt(plan)
-
-    def _check_free(self, box_id: str, interfaces: Sequence[Interface]) -> None:
-        mine = {interface.name for interface in interfaces}
-        addresses = {address for interface in interfaces for address in interface.addresses}
-        for other in self._hosted.values():
-            if other.box_id == box_id:
-                continue
-            for interface in other.interfaces:
-                if interface.name in mine:
-                    raise CannotAttach(
-                        f"{interface.name} belongs to box {other.box_id}; detach that first"
-                    )
-                if other.standing is not Standing.GONE:
-                    for address in addresses.intersection(interface.addresses):
-                        raise CannotAttach(
-                            f"{address} belongs to box {other.box_id}; boxes need addresses of "
-                            "their own"
-                        )
-
-
-def _alone(address: Address) -> Network:
-    return Network(address.version, address.value, WIDTH[address.version])
 
 
 def results_of(touched: Iterable[Hosted]) -> list[Result]:

@@ -60,9 +60,12 @@ class NodeWatch:
     async def run(self) -> None:
         """Look whenever something has changed, until cancelled."""
         while True:
+            # Asked before the look: what is attached during it may be too new to be seen by it.
+            known = self._agent.interface_indexes()
             addresses, links = await asyncio.to_thread(_look)
             self._agent.node_has(addresses | self._more)
-            self._agent.interfaces_are(links.values())
+            for index in known.difference(links.values()):
+                self._agent.interface_gone(index)
             await self._until_something_changes()
 
     async def _until_something_changes(self) -> None:

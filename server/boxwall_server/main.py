@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import signal
 import sqlite3
 import sys
@@ -41,7 +42,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Take the values of a TOML file as defaults, below flags and environment."""
-    path = path or _config_of_root(context)
+    of_root = _given_to_root(context, "config")
+    path = path or (None if of_root is None else Path(of_root))
     if path is None:
         return
     try:
@@ -57,11 +59,11 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     context.default_map = {**(context.default_map or {}), **mine}
 
 
-def _config_of_root(context: click.Context) -> Path | None:
-    """The file of a `--config` that stands before the verb: the root keeps it for all verbs."""
+def _given_to_root(context: click.Context, name: str) -> str | None:
+    """The value of an option that stands before the verb: the root keeps it for all verbs."""
     layers = context.find_root().meta.get("boxwall.settings")
-    path = None if layers is None else layers.get("config")
-    return None if path is None else Path(path)
+    value: str | None = None if layers is None else layers.get(name)
+    return value
 
 
 _CONFIG_OPTION: Final = click.option(
@@ -198,19 +200,22 @@ def server(**settings: Any) -> None:
     envvar="BOXWALL_STORE",
     help="sqlite:PATH to copy from; a server may be using it.",
 )
-def backup(file: Path, store: str) -> None:
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), help="How to answer.")
+@click.pass_context
+def backup(context: click.Context, file: Path, store: str, output: str | None) -> None:
     """Write a consistent copy of the state to FILE, which must not exist.
 
     Serve from the copy with --store sqlite:FILE. It begins a new history, so nodes fetch everything
     anew.
     """
+    as_json = (output or _given_to_root(context, "output")) == "json"
     try:
         backup_file(parse_store(store), file)
     except BadConfig as exc:
-        _fail(str(exc), USAGE_ERROR)
+        _fail(str(exc), USAGE_ERROR, as_json=as_json)
     except (StoreError, OSError, sqlite3.Error) as exc:
-        _fail(str(exc), _CANNOT_START)
-    click.echo(f"wrote {file}")
+        _fail(str(exc), _CANNOT_START, as_json=as_json)
+    click.echo(json.dumps({"backup": str(file)}) if as_json else f"wrote {file}")
 
 
 def start_logs(settings: dict[str, Any]) -> None:
@@ -269,6 +274,7 @@ def calm_collector() -> None:
     gc.set_threshold(100_000, 50, 1_000)
 
 
-def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"boxwall: {message}", err=True)
+def _fail(message: str, status: int, *, as_json: bool = False) -> NoReturn:
+    problem = json.dumps({"error": message, "status": status})
+    click.echo(problem if as_json else f"boxwall: {message}", err=True)
     sys.exit(status)

@@ -11,8 +11,7 @@ from boxwall.policy import (
     Network,
     Policy,
 )
-from boxwall_agent.audit import Changed, merged, outcomes
-from boxwall_agent.conntrack import TCP_CLOSE, Connection
+from boxwall_agent.audit import TCP_CLOSE, Changed, Connection, merged, outcomes
 from boxwall_agent.marks import OPENED_INBOUND
 
 BOX = Address.parse("10.77.1.2")

@@ -250,13 +250,34 @@ def test_attaching_again_what_is_in_force_changes_nothing() -> None:
     assert bench.kernel.held == held
 
 
-def test_attaching_elsewhere_closes_until_the_policy_comes_again() -> None:
+def test_a_box_cannot_be_moved_while_its_interface_is_there() -> None:
+    """The old interface would be unpoliced, with the box perhaps still on it."""
     bench = Bench()
     bench.enforcer.apply([policy_set("b1", AllowAll())])
+    with pytest.raises(CannotAttach, match="attached at box1; detach it first"):
+        bench.enforcer.attach("b1", [interface(7)])
+    assert bench.grants(1)
+
+
+def test_a_box_whose_interface_is_gone_can_be_attached_elsewhere() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    bench.enforcer.interface_gone(1)
     moved = bench.enforcer.attach("b1", [interface(7)])
     assert moved.standing is Standing.WAITING
     assert bench.grants(1) == bench.grants(7) == set()
     assert not [element for element in bench.kernel.held if b"box1" in element.key]
+
+
+def test_a_box_that_gets_one_more_interface_keeps_the_others_policed() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    more = bench.enforcer.attach("b1", [interface(1), interface(7)])
+    assert more.standing is Standing.WAITING
+    assert bench.grants(1) == bench.grants(7) == set()
+    bench.enforcer.apply([policy_set("b1", AllowAll(), 2)])
+    assert bench.grants(1)
+    assert bench.grants(7)
 
 
 def test_an_attach_that_the_kernel_refuses_takes_the_interface_down() -> None:

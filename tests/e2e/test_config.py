@@ -1,5 +1,6 @@
 """Settings of real processes: flag, environment, file, default, in this order."""
 
+import json
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_a_file_named_before_the_verb_counts_for_the_server(tmp_path: Path) -> N
     )
     assert "file.sock" in run_for_a_moment("--config", str(path), "server")
     assert "file.sock" in run_for_a_moment("server", BOXWALL_CONFIG=str(path))
+
+
+def test_a_backup_answers_in_json_where_that_is_asked_for(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    copy = str(tmp_path / "copy.db")
+    store = ("--store", f"sqlite:{server.database}")
+    done = failing("--output", "json", "backup", copy, *store)
+    assert json.loads(done.stdout) == {"backup": copy}
+    again = failing("backup", copy, *store, "--output", "json")
+    assert again.returncode == 1
+    assert "name another file" in json.loads(again.stderr)["error"]
 
 
 @pytest.mark.parametrize("where", ["before", "after", "environment"])

@@ -11,7 +11,7 @@ import grpc
 
 from boxwall.agent.v1 import agent_service_pb2 as pb
 from boxwall.agent.v1 import agent_service_pb2_grpc
-from boxwall.sdk.errors import Unavailable
+from boxwall.sdk.errors import NoAgent, Unavailable
 from boxwall.sdk.translate import error_of
 
 DEFAULT_AGENT_SOCKET: Final = Path("/run/boxwall/agent.sock")
@@ -56,8 +56,7 @@ class AgentStatus:
 class AgentClient:
     """Calls the agent over its unix socket. Use it in an `async with`, or close it.
 
-    All calls raise a BoxwallError: Unavailable if no agent answers, Conflict where the agent
-    refuses, BoxNotFound.
+    All calls raise a BoxwallError: NoAgent if none answers, CannotAttach, BoxNotFound.
     """
 
     def __init__(self, path: Path = DEFAULT_AGENT_SOCKET, *, timeout: float = 30.0) -> None:
@@ -121,7 +120,7 @@ class AgentClient:
         except grpc.aio.AioRpcError as exc:
             error = error_of(exc, f"unix:{self._path}")
             if isinstance(error, Unavailable) and not error.reason:
-                raise Unavailable(
+                raise NoAgent(
                     f"no agent answers at {self._path}; start one with `boxwall agent`, as root"
                 ) from exc
             raise error from exc

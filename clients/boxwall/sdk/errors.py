@@ -11,10 +11,12 @@
     │   └── NodeNotFound
     ├── AlreadyExists         take another id, or read what is there
     ├── Conflict              something else was written, or is attached: read again and decide anew
+    │   └── CannotAttach      this node cannot police the interface as asked; it is closed
     ├── NotEnforced           the write is durable, but not in force everywhere (yet)
     ├── Unauthenticated       no token, or a wrong one
     ├── PermissionDenied      the token does not allow it
     ├── Unavailable           nobody answered, or not now; try again after `retry_after`
+    │   ├── NoAgent           no agent answers on this node
     │   ├── TimedOut          no answer in time; a write may or may not have happened
     │   └── Overloaded        the server refuses for now to protect itself
     ├── InternalError         a bug of the server; `error_id` is in its log
@@ -122,6 +124,13 @@ class Conflict(BoxwallError):
     """The state is not as required: an etag is stale, a box attached, a node connected."""
 
 
+class CannotAttach(Conflict):
+    """An interface cannot be policed, or the policy of its box cannot be put in force.
+
+    If the interface was attached, nothing passes it.
+    """
+
+
 class NotEnforced(BoxwallError):
     """The write is durable, and not in force on every node that hosts the box.
 
@@ -158,6 +167,10 @@ class Unavailable(BoxwallError):
     def __init__(self, message: str, *, retry_after: float | None = None, reason: str = "") -> None:
         super().__init__(message, reason=reason)
         self.retry_after = retry_after
+
+
+class NoAgent(Unavailable):
+    """No agent answers on this node's socket."""
 
 
 class TimedOut(Unavailable):

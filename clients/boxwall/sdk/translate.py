@@ -82,6 +82,8 @@ def _unexpected(wire: WireError) -> errors.BoxwallError:
 # The reason says it better than the status; reasons that are not here go by their status.
 _OF_REASON: Final[Mapping[ErrorReason, _Make]] = {
     ErrorReason.INVALID_POLICY: _invalid(errors.InvalidPolicy),
+    ErrorReason.CANNOT_ATTACH: _plain(errors.CannotAttach),
+    ErrorReason.NOT_IN_FORCE: _plain(errors.CannotAttach),
     ErrorReason.BOX_NOT_FOUND: _about(errors.BoxNotFound),
     ErrorReason.SNAPSHOT_NOT_FOUND: _about(errors.SnapshotNotFound),
     ErrorReason.NODE_NOT_FOUND: _about(errors.NodeNotFound),

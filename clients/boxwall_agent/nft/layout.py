@@ -15,6 +15,8 @@ What a packet goes through:
 
 Each rule judges and stamps by one look-up: a map's value is the grant. Judging first and stamping
 from another look-up after would stamp a refused connection if a change came in between.
+
+Longer than other modules because it is one table, which has to be read as one.
 """
 
 from collections.abc import Iterable, Iterator

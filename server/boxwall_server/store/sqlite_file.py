@@ -97,7 +97,7 @@ def backup_file(source: Path, target: Path) -> None:
     Raises FileExistsError, StoreUnusable, StoreUnavailable, having left no target behind.
     """
     if target.exists():
-        raise FileExistsError(f"{target} exists; a backup never overwrites")
+        raise FileExistsError(f"{target} exists; a backup never overwrites: name another file")
     if not source.exists():
         raise StoreUnusable(f"there is no store at {source}")
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")

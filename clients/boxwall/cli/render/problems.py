@@ -60,6 +60,13 @@ def problem_of(error: errors.BoxwallError | PolicyError) -> Problem:
                 next_step="a write may have happened, so read before you repeat it; to wait "
                 "longer: --timeout 60s",
             )
+        case errors.NoAgent():
+            return Problem(
+                status=UNREACHABLE,
+                headline=safe(str(error)),
+                next_step="start it, or name its socket with --agent-socket PATH; boxwall doctor "
+                "says what this machine can enforce",
+            )
         case errors.Unavailable():
             return Problem(
                 status=UNREACHABLE,
@@ -125,6 +132,7 @@ _NEXT_STEPS: Final[dict[type[Exception], str]] = {
     errors.SnapshotNotFound: "list the snapshots with: boxwall snapshot list",
     errors.NodeNotFound: "list the nodes with: boxwall node list",
     errors.AlreadyExists: "take another id, or leave it out: the server makes one",
+    errors.CannotAttach: "mend that, and attach again; boxwall attached shows what is closed",
     errors.Conflict: "read it again, and decide anew",
     errors.Unauthenticated: "give a token with BOXWALL_TOKEN, or --token",
     errors.PermissionDenied: "ask for a token that may do this",

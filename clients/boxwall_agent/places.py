@@ -1,0 +1,60 @@
+"""Who is where on a node: which interfaces a box may have, and what is around it. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from boxwall.policy import Address, Network, NetworkTable, Surroundings
+from boxwall.policy.addresses import WIDTH
+from boxwall_agent.errors import CannotAttach
+from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.ruleset import Interface
+from boxwall_agent.table import Shared
+
+
+def check_place(hosted: Mapping[str, Hosted], box_id: str, interfaces: Sequence[Interface]) -> None:
+    """Raise CannotAttach if the box cannot have these interfaces."""
+    before = hosted.get(box_id)
+    if before is not None and before.standing is not Standing.GONE:
+        _check_none_is_left(before, interfaces)
+    for other in hosted.values():
+        if other.box_id != box_id:
+            _check_apart(other, interfaces)
+
+
+def surroundings_of(shared: Shared, boxes: Iterable[Hosted]) -> Surroundings:
+    """What is blocked besides what always is: the operator's ranges, the node, other boxes."""
+    blocked = [(network, "the operator's") for network in shared.blocked]
+    blocked += [(_alone(address), "the node's own") for address in shared.node_addresses]
+    blocked += [
+        (_alone(address), "another box's")
+        for hosted in boxes
+        for interface in hosted.interfaces
+        for address in interface.addresses
+    ]
+    return Surroundings(blocked=NetworkTable(blocked))
+
+
+def _check_none_is_left(before: Hosted, interfaces: Sequence[Interface]) -> None:
+    """A box that moves would leave its old interface unpoliced, with itself perhaps still on it."""
+    left = {one.name for one in before.interfaces} - {one.name for one in interfaces}
+    if left:
+        raise CannotAttach(
+            f"box {before.box_id} is attached at {', '.join(sorted(left))}; detach it first"
+        )
+
+
+def _check_apart(other: Hosted, interfaces: Sequence[Interface]) -> None:
+    names = {interface.name for interface in interfaces}
+    addresses = {address for interface in interfaces for address in interface.addresses}
+    for theirs in other.interfaces:
+        if theirs.name in names:
+            raise CannotAttach(f"{theirs.name} belongs to box {other.box_id}; detach that first")
+        if other.standing is Standing.GONE:
+            continue
+        for address in addresses.intersection(theirs.addresses):
+            raise CannotAttach(
+                f"{address} belongs to box {other.box_id}; boxes need addresses of their own"
+            )
+
+
+def _alone(address: Address) -> Network:
+    return Network(address.version, address.value, WIDTH[address.version])
