@@ -1,32 +1,30 @@
 """Databases that cannot be served: a clear error at start, and nothing lost."""
 
 import contextlib
-import ctypes
 import os
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 from fakes.server_process import ServerProcess, boxwall, environment
 
+OBEY_FILE_MODES = """
+import ctypes, os, sys
+bounding_set_drop, dac_override = 24, 1  # linux/prctl.h, linux/capability.h
+if ctypes.CDLL(None).prctl(bounding_set_drop, dac_override, 0, 0, 0) != 0:
+    sys.exit("prctl failed")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Takes from root what lets it write to read-only files, then becomes the server."""
 
-def obey_file_modes() -> None:
-    """Take from root, in a child before it executes, what lets it write to read-only files."""
-    bounding_set_drop, dac_override = 24, 1  # linux/prctl.h, linux/capability.h
-    if ctypes.CDLL(None, use_errno=True).prctl(bounding_set_drop, dac_override, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
 
-
-def failing_start(process: ServerProcess) -> str:
+def failing_start(process: ServerProcess, *, obeying: bool = False) -> str:
     """Start a server that must not start; return what it said."""
-    done = subprocess.run(
-        process.command(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=environment(),
-        preexec_fn=obey_file_modes if os.geteuid() == 0 else None,
-    )
+    command = process.command()
+    if obeying and os.geteuid() == 0:
+        command = [sys.executable, "-c", OBEY_FILE_MODES, *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment())
     assert done.returncode == 1, done
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -61,7 +59,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) ->
 def test_a_read_only_file_is_refused(server: ServerProcess) -> None:
     assert server.stop() == 0
     server.database.chmod(0o400)
-    assert "cannot be read and written by this user" in failing_start(server)
+    assert "cannot be read and written by this user" in failing_start(server, obeying=True)
 
 
 def test_a_public_address_is_refused_with_the_way_out(tmp_path: Path) -> None:
