@@ -33,8 +33,15 @@ from boxwall_server.store.sqlite_file import backup_file
 USAGE_ERROR: Final = 2
 _CANNOT_START: Final = 1
 
-_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "output", "timeout", "agent_socket"}
-"""Keys of client commands: one file can serve them and the server."""
+_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "output", "timeout"}
+_AGENT_KEYS: Final = {
+    *("node_id", "state_dir", "agent_socket", "blocked_cidr", "node_address", "inbound_from"),
+    *("max_stale", "new_connections"),
+}
+"""Keys of client commands and, in `boxwall up`, of the agent: one file can serve them and the
+server."""
+
+_OUTPUT_IN_FILE: Final = "boxwall.output-in-file"
 
 _log = structlog.get_logger()
 C = TypeVar("C", bound=Callable[..., Any])
@@ -52,9 +59,10 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         raise click.BadParameter(f"{path}: {exc}") from exc
     values = {key.replace("-", "_"): value for key, value in values.items()}
     known = {parameter.name for parameter in context.command.params}
-    unknown = sorted(values.keys() - known - _CLIENT_KEYS - _server_keys())
+    unknown = sorted(values.keys() - known - _CLIENT_KEYS - _AGENT_KEYS - _server_keys())
     if unknown:
         raise click.BadParameter(f"{path}: unknown keys: {', '.join(unknown)}")
+    context.meta[_OUTPUT_IN_FILE] = values.pop("output", None)
     mine = {key: value for key, value in values.items() if key in known}
     context.default_map = {**(context.default_map or {}), **mine}
 
@@ -185,9 +193,9 @@ def server(**settings: Any) -> None:
     try:
         asyncio.run(_serve(server_config(settings)))
     except BadConfig as exc:
-        _fail(str(exc), USAGE_ERROR)
+        fail(exc, USAGE_ERROR)
     except StoreError as exc:
-        _fail(str(exc), _CANNOT_START)
+        fail(exc, _CANNOT_START)
 
 
 @click.command()
@@ -208,14 +216,14 @@ def backup(context: click.Context, file: Path, store: str, output: str | None) -
     Serve from the copy with --store sqlite:FILE. It begins a new history, so nodes fetch everything
     anew.
     """
-    as_json = (output or _given_to_root(context, "output")) == "json"
     try:
         backup_file(parse_store(store), file)
     except BadConfig as exc:
-        _fail(str(exc), USAGE_ERROR, as_json=as_json)
+        fail(exc, USAGE_ERROR, output)
     except (StoreError, OSError, sqlite3.Error) as exc:
-        _fail(str(exc), _CANNOT_START, as_json=as_json)
-    click.echo(json.dumps({"backup": str(file)}) if as_json else f"wrote {file}")
+        fail(exc, _CANNOT_START, output)
+    done = json.dumps({"backup": str(file)})
+    click.echo(done if _wants_json(context, output) else f"wrote {file}")
 
 
 def start_logs(settings: dict[str, Any]) -> None:
@@ -274,7 +282,20 @@ def calm_collector() -> None:
     gc.set_threshold(100_000, 50, 1_000)
 
 
-def _fail(message: str, status: int, *, as_json: bool = False) -> NoReturn:
-    problem = json.dumps({"error": message, "status": status})
-    click.echo(problem if as_json else f"boxwall: {message}", err=True)
+def fail(error: Exception, status: int, output: str | None = None) -> NoReturn:
+    """Say what is wrong, in JSON as all commands do if that is asked for, and exit."""
+    document = {
+        "error": type(error).__name__,
+        "message": str(error),
+        "status": status,
+        "next": "",
+        "violations": [],
+    }
+    as_json = _wants_json(click.get_current_context(), output)
+    click.echo(json.dumps(document) if as_json else f"boxwall: {error}", err=True)
     sys.exit(status)
+
+
+def _wants_json(context: click.Context, output: str | None) -> bool:
+    output = output or _given_to_root(context, "output") or context.meta.get(_OUTPUT_IN_FILE)
+    return output == "json"

@@ -6,14 +6,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
+from boxwall.cli.render.documents import json_text
 from boxwall.cli.render.problems import BROKEN_PIPE, INTERRUPTED, USAGE
+from boxwall.cli.settings import asks_for_json
+from boxwall.cli.usage import shown_as_asked, usage_document
 from boxwall.policy import PolicyError
 from boxwall.sdk.errors import BoxwallError
+
+_TYPED: Final = "boxwall.typed"
+"""In the root's `meta`: the whole command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,25 @@ class LazyGroup(click.Group):
         ]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the options before the verb."""
+        typed = tuple(args)
+        with shown_as_asked(typed, None):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_TYPED] = typed
+        return context
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; what it raises becomes a message and an exit status."""
         try:
-            return super().invoke(ctx)
+            with shown_as_asked(ctx.meta[_TYPED], ctx):
+                return super().invoke(ctx)
         except (BoxwallError, PolicyError) as exc:
             from boxwall.cli.session import report
 
@@ -89,8 +110,12 @@ def _missing(name: str, entry: LazyCommand, module: str) -> click.Command:
     )
     @click.pass_context
     def explain(context: click.Context) -> None:
-        click.echo(f"error: boxwall {name} needs {module}, which is not installed", err=True)
-        click.echo(f"next: pip install 'boxwall[{entry.extra}]'", err=True)
+        message = f"boxwall {name} needs {module}, which is not installed"
+        step = f"pip install 'boxwall[{entry.extra}]'"
+        if asks_for_json(context):
+            click.echo(json_text(usage_document(message, USAGE, step)), err=True)
+        else:
+            click.echo(f"error: {message}\nnext: {step}", err=True)
         context.exit(USAGE)
 
     return explain

@@ -12,7 +12,7 @@ import click
 from boxwall.cli.render.documents import Document, Json, json_text
 from boxwall.cli.render.problems import problem_document, problem_of, warning_lines
 from boxwall.cli.render.text import Cell, Table, Tone, lines_of, safe
-from boxwall.cli.settings import Settings, settings_of
+from boxwall.cli.settings import Settings, asks_for_json, settings_of
 from boxwall.policy import PolicyError, PolicyWarning
 from boxwall.sdk.errors import BoxwallError
 
@@ -122,11 +122,8 @@ def current_session() -> Session:
 def report(error: BoxwallError | PolicyError) -> int:
     """Print an error to stderr; return the exit status."""
     problem = problem_of(error)
-    try:
-        wants_json = current_session().wants_json
-    except (click.UsageError, RuntimeError):
-        wants_json = False
-    if wants_json:
+    context = click.get_current_context(silent=True)
+    if context is not None and asks_for_json(context):
         click.echo(json_text(problem_document(error)), err=True)
     else:
         for line in problem.lines:

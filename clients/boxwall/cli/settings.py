@@ -6,6 +6,7 @@ Each may stand before or after the verb; what stands later counts. Below the com
 
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -133,6 +134,14 @@ def settings_of(context: click.Context) -> Settings:
         output="json" if output == "json" else "text",
         timeout=timeout,
     )
+
+
+def asks_for_json(context: click.Context) -> bool:
+    """Whether answers, so also errors, are to be JSON, as far as the settings can be read."""
+    layers = _layers(context)
+    with suppress(click.UsageError):
+        _read_file(layers)
+    return layers.get("output") == "json"
 
 
 def _with_options(command: F, *, reads_environment: bool) -> F:

@@ -1,13 +1,13 @@
 """`boxwall up`: everything this machine can, in one process."""
 
 import asyncio
-import contextlib
 import os
+import shlex
 import shutil
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import structlog
@@ -22,6 +22,7 @@ from boxwall_server.app import App, running
 from boxwall_server.config import DEFAULT_LISTEN, BadConfig, ServerConfig
 from boxwall_server.main import (
     calm_collector,
+    fail,
     server_config,
     server_options,
     start_logs,
@@ -44,9 +45,9 @@ def up(**settings: Any) -> None:
     try:
         asyncio.run(_run(server_config(settings), agent_settings))
     except (BadConfig, EntryError, ValueError) as exc:
-        _fail(str(exc), USAGE)
+        fail(exc, USAGE)
     except (StoreError, AgentError) as exc:
-        _fail(str(exc), REFUSED)
+        fail(exc, REFUSED)
 
 
 async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
@@ -90,21 +91,23 @@ def _why_no_agent() -> str:
 
 
 def _program() -> str:
-    """How to call this program from another terminal."""
-    found = shutil.which("boxwall")
-    called = Path(sys.argv[0]).resolve()
+    """How to call this program from another terminal, as a shell reads it."""
+    called = Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100  # resolve() would follow links
     if called.name == "__main__.py":
-        return f"{sys.executable} -m boxwall"
-    if found is not None and Path(found).resolve() == called:
+        return f"{shlex.quote(sys.executable)} -m boxwall"
+    found = shutil.which("boxwall")
+    if found is not None and Path(found).resolve() == called.resolve():
         return "boxwall"
-    with contextlib.suppress(ValueError):
-        return str(called.relative_to(Path.cwd()))
-    return str(called)
+    shortest = min(str(called), os.path.relpath(called), key=len)
+    # Without a slash, a shell would look for it on PATH.
+    return shlex.quote(shortest if "/" in shortest else f"./{shortest}")
 
 
 def _say_what_to_try(app: App) -> None:
     program = _program()
-    where = "" if str(app.address) == DEFAULT_LISTEN else f" --server {app.address}"
+    where = (
+        "" if str(app.address) == DEFAULT_LISTEN else f" --server {shlex.quote(str(app.address))}"
+    )
     click.echo(
         f"""
 Try, in another terminal:
@@ -114,8 +117,3 @@ Try, in another terminal:
 
 Stop with Ctrl-C."""
     )
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"boxwall: {message}", err=True)
-    sys.exit(status)

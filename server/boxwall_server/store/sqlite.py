@@ -26,13 +26,7 @@ from boxwall_server.store import sqlite_reads as reads
 from boxwall_server.store.base import Listener
 from boxwall_server.store.batch import Plan, commit_ids, plan_batch
 from boxwall_server.store.batch_rows import keys_of
-from boxwall_server.store.errors import (
-    DiskFull,
-    Rejected,
-    StoreBroken,
-    StoreError,
-    StoreUnavailable,
-)
+from boxwall_server.store.errors import Rejected, StoreUnavailable
 from boxwall_server.store.mutations import Mutation, Outcome
 from boxwall_server.store.records import (
     BoxFilter,
@@ -44,15 +38,16 @@ from boxwall_server.store.records import (
     NodeRecord,
     SnapshotRecord,
 )
+from boxwall_server.store.sqlite_errors import is_busy, translated, translating, unusable
 from boxwall_server.store.sqlite_file import (
     BUSY_PATIENCE,
     backup_file,
     connect,
     lock_file,
     open_file,
-    unusable,
 )
 from boxwall_server.store.sqlite_rows import forget_old, load, save
+from boxwall_server.store.sqlite_scan import SqliteScan
 
 _BUSY_PAUSE: Final = 0.02
 """Seconds between two tries to begin while another process holds the file."""
@@ -60,7 +55,6 @@ _BUSY_PAUSE: Final = 0.02
 MAX_BATCH: Final = 256
 READERS: Final = 2
 MAX_SCANS: Final = 8
-PAGE: Final = 500
 
 T = TypeVar("T")
 _Waiting: TypeAlias = tuple[Mutation, "asyncio.Future[Outcome]"]
@@ -74,17 +68,18 @@ async def open_sqlite(
 
     Raises StoreUnusable for a file that cannot be served; its text says what to do.
     """
-    lock = await asyncio.to_thread(lock_file, path)
-    try:
-        connection = await asyncio.to_thread(open_file, path)
-        connection.execute("PRAGMA busy_timeout = 0")  # _begin waits, without holding up the loop
-        return SqliteStore(path, connection, lock, observe_commit)
-    except sqlite3.Error as exc:
-        lock.close()
-        raise unusable(path, exc) from exc
-    except BaseException:
-        lock.close()
-        raise
+    with contextlib.ExitStack() as undo:
+        lock = undo.enter_context(await asyncio.to_thread(lock_file, path))
+        connection = undo.enter_context(
+            contextlib.closing(await asyncio.to_thread(open_file, path))
+        )
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")  # _begin waits, and the loop does not
+            store = SqliteStore(path, connection, lock, observe_commit)
+        except sqlite3.Error as exc:
+            raise unusable(path, exc) from exc
+        undo.pop_all()
+        return store
 
 
 class SqliteStore:
@@ -176,7 +171,7 @@ class SqliteStore:
         except Exception as exc:  # noqa: BLE001  # whatever it is, every caller must hear of it
             _log.error("commit_failed", error=str(exc), writes=len(batch))
             for _, answer in batch:
-                _fail(answer, _translated(exc) if isinstance(exc, sqlite3.Error) else exc)
+                _fail(answer, translated(exc) if isinstance(exc, sqlite3.Error) else exc)
             return
         self._publish(plan)
         self._observe_commit(time.monotonic() - started)
@@ -210,7 +205,7 @@ class SqliteStore:
                 self._connection.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                if not is_busy(exc) or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(_BUSY_PAUSE)
 
@@ -292,10 +287,10 @@ class SqliteStore:
         return await self._read(reads.since, tenant, cursor, limit, for_nodes)
 
     @asynccontextmanager
-    async def scan(self, tenant: str) -> AsyncIterator["_Scan"]:
+    async def scan(self, tenant: str) -> AsyncIterator[SqliteScan]:
         """Open a reading of all boxes at one cursor, on a connection of its own."""
         async with self._scans:
-            scan = await asyncio.to_thread(_Scan, self._path, tenant)
+            scan = await asyncio.to_thread(SqliteScan, self._path, tenant)
             try:
                 yield scan
             finally:
@@ -314,12 +309,11 @@ class SqliteStore:
         floor = Revision(max(0, self._head.revision - retain))
         loop = asyncio.get_running_loop()
         async with self._writer:
-            try:
+            with translating():
+                await self._begin()
                 await loop.run_in_executor(
                     self._committer, forget_old, self._connection, floor, now
                 )
-            except sqlite3.Error as exc:
-                raise _translated(exc) from exc
         return Revision(floor + 1 if floor else 0)
 
     async def backup(self, path: Path) -> None:
@@ -330,10 +324,8 @@ class SqliteStore:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         loop = asyncio.get_running_loop()
-        try:
+        with translating():
             return await loop.run_in_executor(self._readers, self._read_here, read, arguments)
-        except sqlite3.Error as exc:
-            raise _translated(exc) from exc
 
     def _read_here(self, read: Callable[..., T], arguments: tuple[object, ...]) -> T:
         """Run a read in a reader thread, all of it as of one commit."""
@@ -344,41 +336,7 @@ class SqliteStore:
         return reads.at_one_revision(connection, read, *arguments)
 
 
-class _Scan:
-    """A read transaction that is open for as long as the pages are read."""
-
-    def __init__(self, path: Path, tenant: str) -> None:
-        self._tenant = tenant
-        self._connection = connect(path, read_only=True)
-        self._connection.execute("BEGIN")
-        self.cursor = reads.head(self._connection)
-
-    async def pages(self) -> AsyncIterator[Sequence[BoxRecord]]:
-        """Yield the boxes."""
-        after = ""
-        while True:
-            page = await asyncio.to_thread(
-                reads.page_of_boxes, self._connection, self._tenant, after, PAGE
-            )
-            yield page
-            if len(page) < PAGE:
-                return
-            after = page[-1].id
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 def _fail(answer: "asyncio.Future[Outcome]", error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)
         answer.exception()  # retrieved: the caller may be gone
-
-
-def _translated(exc: sqlite3.Error) -> StoreError:
-    name = getattr(exc, "sqlite_errorname", "")
-    if name == "SQLITE_FULL":
-        return DiskFull(str(exc))
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_READONLY")):
-        return StoreBroken(str(exc))
-    return StoreUnavailable(str(exc))

@@ -4,12 +4,13 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from importlib import resources
 from pathlib import Path
 from typing import IO, Final
 
 from boxwall_server.store.errors import StoreUnavailable, StoreUnusable
+from boxwall_server.store.sqlite_errors import is_damage, unusable
 
 APPLICATION_ID: Final = 0x426F7857
 """In the header of every file of ours ("BoxW"), so that we never write into another program's."""
@@ -33,11 +34,13 @@ def open_file(path: Path) -> sqlite3.Connection:
     if not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnusable(f"{path} cannot be read and written by this user; mend its permissions")
     try:
-        connection = connect(path)
-        _check_is_ours(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        _migrate(connection, path)
+        with ExitStack() as undo:
+            connection = undo.enter_context(closing(connect(path)))
+            _check_is_ours(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            _migrate(connection, path)
+            undo.pop_all()
     except sqlite3.Error as exc:
         raise unusable(path, exc) from exc
     return connection
@@ -53,21 +56,6 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection
-
-
-def unusable(path: Path, exc: sqlite3.Error) -> StoreUnusable:
-    """Return what an operator can do about an error while opening."""
-    name = getattr(exc, "sqlite_errorname", "")
-    if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return StoreUnusable(
-            f"{path} is not a database, or is damaged ({exc}); "
-            "restore a backup, or choose another place with --store sqlite:PATH"
-        )
-    if name.startswith("SQLITE_READONLY"):
-        return StoreUnusable(f"{path} is read-only ({exc}); mend its permissions")
-    if name == "SQLITE_FULL":
-        return StoreUnusable(f"there is no room to open {path}; make room and start again")
-    return StoreUnusable(f"cannot open {path}: {exc}")
 
 
 def lock_file(path: Path) -> IO[bytes]:
@@ -113,6 +101,8 @@ def backup_file(source: Path, target: Path) -> None:
         os.link(partial, target)  # fails, rather than overwrites, if the target appeared meanwhile
         _sync(target.parent)
     except sqlite3.Error as exc:
+        if is_damage(exc):
+            raise unusable(source, exc) from exc
         raise StoreUnavailable(f"cannot copy {source} to {target}: {exc}") from exc
     finally:
         partial.unlink(missing_ok=True)

@@ -107,8 +107,10 @@ def save(connection: sqlite3.Connection, writes: Writes) -> None:
 
 
 def forget_old(connection: sqlite3.Connection, floor: Revision, now: Timestamp) -> None:
-    """Drop changes up to `floor`, old request ids, and the policies of boxes long gone."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Drop changes up to `floor`, old request ids, and the policies of boxes long gone.
+
+    The transaction has begun; it has ended on return, and when this raises.
+    """
     try:
         connection.execute("DELETE FROM changes WHERE revision <= ?", (floor,))
         connection.execute("DELETE FROM requests WHERE time < ?", (now - REQUEST_MEMORY,))

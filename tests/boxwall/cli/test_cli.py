@@ -179,6 +179,53 @@ def test_errors_are_json_where_answers_are(run: Run) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("-o", "json", "box", "lst"), id="no verb"),
+        pytest.param(("--bad", "-o", "json"), id="asked for after a mistake before the verb"),
+        pytest.param(("box", "list", "--bad", "--output=json"), id="asked for after a mistake"),
+        pytest.param(("box", "update", "b", "-ojson"), id="nothing to change"),
+        pytest.param(("-o", "json", "box", "list", "--timeout", "soon"), id="a bad setting"),
+        pytest.param(("-o", "text", "server", "--listen", "-o", "json", "--bad"), id="of a server"),
+    ],
+)
+def test_wrong_usage_is_json_where_answers_are(arguments: tuple[str, ...], run: Run) -> None:
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    problem = json.loads(result.stderr)
+    assert problem["error"] == "UsageError"
+    assert problem["status"] == 2
+    assert problem["next"].endswith("--help")
+
+
+def test_wrong_usage_is_json_where_the_environment_or_a_file_says_so(
+    run: Run, tmp_path: Path
+) -> None:
+    config = tmp_path / "boxwall.toml"
+    config.write_text('output = "json"\n')
+
+    for arguments, env in (
+        (("--bad",), {"BOXWALL_OUTPUT": "json"}),
+        (("box", "list", "--bad"), {"BOXWALL_OUTPUT": "json"}),
+        (("--config", str(config), "box", "list", "--bad"), {}),
+    ):
+        assert json.loads(run(*arguments, env=env).stderr)["status"] == 2
+    typed = run("box", "list", "-o", "text", "--bad", env={"BOXWALL_OUTPUT": "json"})
+    assert typed.stderr.startswith("Usage:")
+
+
+def test_a_policy_is_validated_for_the_box_as_it_was_read(run: Run, box: str) -> None:
+    etag = answer(run("box", "get", box, "-o", "json"))["etag"]
+    validate = ("policy", "set", box, "--mode", "deny-all", "--validate-only", "--etag")
+
+    assert run(*validate, etag).exit_code == 0
+    refused = run(*validate, "of-yesterday")
+    assert refused.exit_code == 1
+    assert "read it again" in refused.stderr
+
+
 def test_a_policy_is_validated_and_nothing_changed(run: Run, box: str) -> None:
     result = run("policy", "set", box, "--mode", "custom", "--validate-only")
 

@@ -5,16 +5,18 @@ import contextlib
 import shutil
 import sqlite3
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.store import sqlite, sqlite_file
 from boxwall_server.store.errors import DiskFull, StoreBroken, StoreUnavailable, StoreUnusable
 from boxwall_server.store.records import BoxFilter
 from boxwall_server.store.sqlite import SqliteStore, open_sqlite
-from boxwall_server.store.sqlite_file import backup_file
+from boxwall_server.store.sqlite_file import BUSY_PATIENCE, backup_file
 from fakes.store_cases import Heard, create, set_policy, written
 
 
@@ -253,29 +255,96 @@ async def test_a_file_that_stays_held_fails_the_write_and_nothing_else(
     await store.close()
 
 
-async def test_a_file_that_is_damaged_inside_is_refused_with_the_way_out(path: Path) -> None:
+async def test_compaction_waits_for_a_held_file_too(path: Path) -> None:
     store = await open_sqlite(path)
-    for number in range(200):
-        await store.apply(create(f"box-{number}"))
+    await store.apply(create())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        compaction = asyncio.ensure_future(store.compact(now=Timestamp(0), retain=1))
+        await asyncio.sleep(0.05)
+        await store.box("t1", "b1")
+        assert not compaction.done()
+        other.execute("ROLLBACK")
+    assert await compaction == 0
     await store.close()
-    damage(path)
-    with pytest.raises(StoreUnusable, match="restore a backup"):
-        await (await open_sqlite(path)).close()
 
 
-async def test_damage_that_is_met_while_serving_says_that_trying_again_does_not_help(
-    path: Path,
-) -> None:
+async def test_a_reader_that_holds_up_checkpoints_holds_up_no_write(path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM boxes").fetchone()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for _ in range(12):
+            await store.apply(set_policy(policy=bytes(1_000_000)))
+        assert loop.time() - began < BUSY_PATIENCE
+        # Past 1000 pages each commit tries a checkpoint.
+        assert path.with_name(path.name + "-wal").stat().st_size > 1000 * 4096
+        other.execute("ROLLBACK")
+    await store.close()
+
+
+@pytest.fixture
+async def damaged(path: Path) -> AsyncIterator[SqliteStore]:
+    """A store that serves, and all but the first two pages of its file overwritten meanwhile."""
     store = await open_sqlite(path)
     for number in range(200):
         await store.apply(create(f"box-{number}"))
     store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     damage(path)
     store._connection.execute("PRAGMA shrink_memory")
+    yield store
+    await store.close()
+
+
+async def test_a_file_that_is_damaged_inside_is_refused_with_the_way_out(
+    damaged: SqliteStore, path: Path
+) -> None:
+    await damaged.close()
+    with pytest.raises(StoreUnusable, match="restore a backup"):
+        await open_sqlite(path)
+    with pytest.raises(StoreUnusable, match="restore a backup"):
+        await open_sqlite(path)  # and not "another server": the first try gave up the lock
+
+
+async def test_damage_that_is_met_while_serving_says_that_trying_again_does_not_help(
+    damaged: SqliteStore,
+) -> None:
     with pytest.raises(StoreBroken):
-        await store.boxes("t1", BoxFilter(), after="", limit=500)
-    with pytest.raises((StoreBroken, StoreUnavailable)):
-        await store.apply(create("another"))
+        await damaged.boxes("t1", BoxFilter(), after="", limit=500)
+    with pytest.raises(StoreBroken):
+        await damaged.apply(create("another"))
+    with pytest.raises(StoreBroken):
+        await damaged.compact(now=Timestamp(0), retain=1)
+    with pytest.raises(StoreBroken):
+        await scan_all(damaged)
+
+
+async def scan_all(store: SqliteStore) -> None:
+    async with store.scan("t1") as scan:
+        async for _ in scan.pages():
+            pass
+
+
+async def test_a_damaged_file_is_not_backed_up(
+    damaged: SqliteStore, path: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreUnusable, match="restore a backup"):
+        await damaged.backup(tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == [path.parent]
+
+
+async def test_a_file_that_became_read_only_fails_the_write_and_nothing_else(path: Path) -> None:
+    store = await open_sqlite(path)
+    await store.apply(create())
+    store._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreBroken):
+        await store.apply(set_policy())
+    assert (await store.box("t1", "b1")).box.policy_revision == 1
+    store._connection.execute("PRAGMA query_only = OFF")
+    await store.apply(set_policy())
     await store.close()
 
 
