@@ -6,12 +6,12 @@ waits while it changes anything, so none can be cancelled half-way.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final, assert_never
 
 import structlog
 
-from boxwall.policy import Address
+from boxwall.policy import Address, Name
 from boxwall.wire.entries import (
     Bookmark,
     Changes,
@@ -26,8 +26,9 @@ from boxwall.wire.entries import (
 )
 from boxwall_agent.audit import Changed, grants_of
 from boxwall_agent.enforcer import Enforcer, results_of
-from boxwall_agent.errors import KernelError, StateUnusable
+from boxwall_agent.errors import AgentError, KernelError, StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.leases import LeasesFull
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.state import State
 
@@ -51,6 +52,8 @@ class Agent:
         self._changed: list[asyncio.Future[None]] = []
         self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
         """Told when a box is attached (True) or detached."""
+        self.on_room_needed: Callable[[], None] = lambda: None
+        """Told when a box may have no more leases."""
         self.on_changed: Callable[[Changed], None] = lambda changed: None
         """Told of each box whose policy changed, after it is in force and acknowledged."""
 
@@ -77,7 +80,7 @@ class Agent:
         """
         hosted = self._enforcer.attach(box_id, interfaces)
         if hosted.standing is not Standing.ENFORCED:
-            self._state.save([hosted], next_grant=self._enforcer.next_grant)
+            self._save([hosted])
             self.on_hosting(box_id, True)
             _log.info("attached", box=box_id, interfaces=[one.name for one in interfaces])
         while hosted.standing is Standing.WAITING:
@@ -90,6 +93,7 @@ class Agent:
         hosted = self._enforcer.detach(box_id)
         if hosted is None:
             return False
+        self._enforcer.leasing.take_withdrawn()
         self._state.forget(box_id)
         self.on_hosting(box_id, False)
         _log.info("detached", box=box_id)
@@ -134,12 +138,49 @@ class Agent:
         closed = self._enforcer.close(Standing.SHUT_OUT, message)
         _log.warning("all_closed", boxes=len(closed), reason=message)
         try:
-            self._state.save(closed, next_grant=self._enforcer.next_grant, cursor="")
+            self._save(closed, cursor="")
         except StateUnusable as exc:
             _log.error("state_not_saved", error=str(exc))
         self._notify()
         for hosted in closed:
             self.on_changed(self._changed_box(hosted, granted[hosted.box_id]))
+
+    # From boxes: names.
+
+    def lease(self, box_id: str, name: Name, addresses: Sequence[Address], seconds: float) -> bool:
+        """Let the box reach these addresses by the name; in force and remembered on return.
+
+        False: they could not be put in force.
+        """
+        hosted = self.find(box_id)
+        if hosted is None:
+            return False
+        leasing, end = self._enforcer.leasing, time.monotonic() + seconds
+        try:
+            added = leasing.grant(hosted, name, addresses, end, self._enforcer.surroundings)
+            if added:
+                self._state.save_leases(box_id, added, next_grant=self._enforcer.next_grant)
+        except LeasesFull:
+            self.on_room_needed()
+        except AgentError as exc:
+            _log.error("not_leased", box=box_id, name=str(name), error=str(exc))
+        else:
+            return True
+        return False
+
+    def end_leases(self, now: float) -> None:
+        """End what is over: connections go on, none begins. Raises KernelError."""
+        for hosted in self.hosted:
+            self._enforcer.leasing.end(hosted, now)
+
+    def forget_leases(self, carried: Set[int], before: float) -> None:
+        """Forget leases that ended before `before`, and whose grant no connection carries.
+
+        Raises KernelError, StateUnusable.
+        """
+        for hosted in self.hosted:
+            self._enforcer.leasing.forget(hosted, lambda grant: grant in carried, before)
+        self._state.forget_leases(self._enforcer.leasing.take_withdrawn())
 
     # From the kernel.
 
@@ -187,7 +228,7 @@ class Agent:
             self._observe_apply(time.perf_counter() - began)
         results = results_of(touched)
         try:
-            self._state.save(touched, next_grant=self._enforcer.next_grant, cursor=cursor or None)
+            self._save(touched, cursor=cursor or None)
         except StateUnusable as exc:
             results = self._not_remembered(touched, str(exc))
         for hosted in touched:
@@ -206,7 +247,12 @@ class Agent:
         """The grants in force of the boxes that are named; of all, if none are."""
         hosted = self._enforcer.hosted
         names = hosted if entries is None else {entry.box_id for entry in entries} & hosted.keys()
-        return {name: grants_of(self._enforcer.rules_of_box(hosted[name])) for name in names}
+        return {name: self._grants_of(hosted[name]) for name in names}
+
+    def _grants_of(self, hosted: Hosted) -> frozenset[int]:
+        leases = self._enforcer.leasing.of(hosted.box_id)
+        rules = self._enforcer.rules_of_box(hosted)
+        return grants_of(rules) | {lease.grant for lease in leases}
 
     def _changed_box(self, hosted: Hosted, granted: frozenset[int]) -> Changed:
         return Changed(
@@ -215,7 +261,7 @@ class Agent:
             policy=hosted.policy,
             addresses=frozenset(a for one in hosted.interfaces for a in one.addresses),
             grants_before=granted,
-            grants_now=grants_of(self._enforcer.rules_of_box(hosted)),
+            grants_now=self._grants_of(hosted),
         )
 
     def _not_remembered(self, touched: Sequence[Hosted], error: str) -> list[Result]:
@@ -230,9 +276,17 @@ class Agent:
 
     def _save_quietly(self, boxes: Sequence[Hosted]) -> None:
         try:
-            self._state.save(boxes, next_grant=self._enforcer.next_grant)
+            self._save(boxes)
         except StateUnusable as exc:
             _log.error("state_not_saved", error=str(exc))
+
+    def _save(self, boxes: Sequence[Hosted], cursor: str | None = None) -> None:
+        self._state.save(
+            boxes,
+            next_grant=self._enforcer.next_grant,
+            cursor=cursor,
+            withdrawn=self._enforcer.leasing.take_withdrawn(),
+        )
 
     async def _change(self) -> None:
         future = asyncio.get_running_loop().create_future()

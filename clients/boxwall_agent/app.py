@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -25,14 +26,18 @@ from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable, StateUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.in_force import InForce
+from boxwall_agent.lease_keeper import LeaseKeeper
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import Batch, TableFlags
-from boxwall_agent.nft.kernel import Nftables, open_nftables
-from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
+from boxwall_agent.nft.kernel import FoundTable, Nftables, open_nftables
+from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP, PerBox
+from boxwall_agent.nft.naming import Naming
 from boxwall_agent.recorder import Recorder
+from boxwall_agent.refusals import Refusals
 from boxwall_agent.restored import Restored
 from boxwall_agent.state import State
 from boxwall_agent.switch import LinkSwitch
@@ -73,7 +78,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         nft = stack.enter_context(open_nftables())
         switch = LinkSwitch()
         stack.callback(switch.close)
-        enforcer = await _take_over(config, state, nft, switch)
+        enforcer = await _take_over(config, state, nft, switch, None)
         stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
@@ -151,12 +156,10 @@ def _observers(
     """What looks at packets and connections, and reports."""
     refused = LogGroup(LOG_GROUP, gather=True)
     stack.callback(refused.close)
-    recorder = Recorder(
-        refused,
-        enforcer,
-        sync.send,
-        lambda reason: metrics.refusals.labels(reason).inc(),
+    refusals = Refusals(
+        sync.send, lambda reason: metrics.refusals.labels(reason).inc(), PerBox().records
     )
+    recorder = Recorder(refused, enforcer, refusals)
     cuts = LogGroup(RESET_GROUP, gather=False)
     stack.callback(cuts.close)
     sender = RawSender()
@@ -169,39 +172,33 @@ def _observers(
 
     auditor = Auditor(enforcer, cuts, sender, report)
     agent.on_changed = auditor.note
-    return [recorder.run, auditor.run]
+    return [recorder.run, refusals.run, auditor.run, LeaseKeeper(agent).run]
 
 
 async def _take_over(
-    config: AgentConfig, state: State, nft: Nftables, switch: LinkSwitch
+    config: AgentConfig, state: State, nft: Nftables, switch: LinkSwitch, naming: Naming | None
 ) -> Enforcer:
     """Put what is remembered in force, in place of what an earlier agent left, at one instant."""
     existing, addresses = await asyncio.to_thread(lambda: (indexes(), node_addresses()))
-    found = nft.table()
-    if found is not None and not found.is_ours:
-        raise KernelUnusable(
-            "there is a table `inet boxwall` that Boxwall did not make; if nobody needs it, "
-            "delete it with `nft delete table inet boxwall`"
-        )
-    if found is not None and found.owner:
-        raise KernelUnusable("another agent is running in this network namespace; stop it first")
+    found = _found_table(nft)
     restored = Restored()
     if found is not None:
         restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))
-    table = Table(
-        Shared(
-            per_box=config.per_box,
-            blocked=config.blocked,
-            inbound_from=config.inbound_from,
-            node_addresses=addresses | config.node_addresses,
-        )
+    shared = Shared(
+        per_box=config.per_box,
+        blocked=config.blocked,
+        inbound_from=config.inbound_from,
+        node_addresses=addresses | config.node_addresses,
+        named_addresses=config.node_addresses,
+        naming=naming,
     )
     hosted = [_if_still_there(one, existing) for one in state.hosted()]
-    grants = GrantPool(state.next_grant(), conntrack.marks)
     for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
-        enforcer = Enforcer(nft, table, grants, switch, flags)
+        in_force = InForce(nft, Table(shared), flags)
+        grants = GrantPool(state.next_grant(), partial(_grants_in_use, in_force))
+        enforcer = Enforcer(in_force, grants, switch)
         try:
-            enforcer.start(hosted, restored, replace_table=found is not None)
+            enforcer.start(hosted, restored, leases=state.leases(), replace_table=found is not None)
         except KernelRejected as exc:
             if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
                 _log.warning("table_without_owner", reason="the kernel is older than 6.9")
@@ -210,6 +207,24 @@ async def _take_over(
         state.save(hosted, next_grant=enforcer.next_grant)
         return enforcer
     raise AssertionError("the last flags return or raise")
+
+
+def _found_table(nft: Nftables) -> FoundTable | None:
+    """What an earlier agent left, if anything. Raises KernelUnusable if it is not for us."""
+    found = nft.table()
+    if found is not None and not found.is_ours:
+        raise KernelUnusable(
+            "there is a table `inet boxwall` that Boxwall did not make; if nobody needs it, "
+            "delete it with `nft delete table inet boxwall`"
+        )
+    if found is not None and found.owner:
+        raise KernelUnusable("another agent is running in this network namespace; stop it first")
+    return found
+
+
+def _grants_in_use(in_force: InForce) -> frozenset[int]:
+    """No number is given again that lets something pass, or that a connection carries."""
+    return in_force.grants() | conntrack.grants()
 
 
 def _if_still_there(hosted: Hosted, existing: dict[str, int]) -> Hosted:

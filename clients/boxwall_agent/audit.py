@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from boxwall.policy import Address, Destination, Policy, Surroundings, decide
-from boxwall_agent.marks import LAST_GRANT
+from boxwall_agent.marks import grant_in
 from boxwall_agent.packets import TCP
 from boxwall_agent.ruleset import BoxRules
 
@@ -98,15 +98,15 @@ def outcomes(
 
 def _counts(connection: Connection, changed: Changed) -> bool:
     """Of TCP what is open, or was reset just now: by the kernel, when its far end sent first."""
+    grant = grant_in(connection.mark)
     is_open = connection.protocol != TCP or connection.tcp_state in _OPEN_STATES
-    if connection.mark not in changed.grants_now and connection.closed_for is not None:
+    if grant not in changed.grants_now and connection.closed_for is not None:
         is_open = connection.closed_for <= _JUST_NOW
-    known = connection.mark in changed.grants_before or connection.mark in changed.grants_now
-    return is_open and known and 0 < connection.mark <= LAST_GRANT
+    return is_open and (grant in changed.grants_before or grant in changed.grants_now)
 
 
 def _is_kept(connection: Connection, changed: Changed, surroundings: Surroundings) -> bool:
-    if connection.mark in changed.grants_now:
+    if grant_in(connection.mark) in changed.grants_now:
         return True
     if changed.policy is None:
         return False

@@ -14,6 +14,7 @@ from typing import Final
 from boxwall.policy import Address
 from boxwall_agent.audit import TCP_CLOSE, Connection
 from boxwall_agent.errors import KernelRejected, KernelUnsure
+from boxwall_agent.marks import grant_in
 from boxwall_agent.netlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -62,9 +63,9 @@ def connections() -> Iterator[Connection]:
                     yield found
 
 
-def marks() -> frozenset[int]:
-    """Return every mark that a connection carries."""
-    return frozenset(connection.mark for connection in connections())
+def grants() -> frozenset[int]:
+    """Return every grant that a connection carries, in force or not."""
+    return frozenset(grant_in(connection.mark) for connection in connections())
 
 
 def _connection(body: bytes, close_timeout: int) -> Connection | None:

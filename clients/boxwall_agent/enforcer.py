@@ -14,29 +14,13 @@ from boxwall.wire.entries import Entry, Result
 from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing, after, result_of
-from boxwall_agent.nft.batch import Batch, TableFlags
-from boxwall_agent.nft.kernel import FoundTable
-from boxwall_agent.nft.objects import Element
+from boxwall_agent.in_force import InForce
+from boxwall_agent.leases import Lease, LeasePlan
+from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
-from boxwall_agent.ruleset import BoxRules, Interface, absent, closed, rules_of
-from boxwall_agent.table import Plan, Table
-
-
-class Kernel(Protocol):
-    """What the enforcer needs of nf_tables; see `nft.kernel.Nftables`."""
-
-    def commit(self, batch: Batch) -> None:
-        """Put all of `batch` in force at one instant. Raises KernelRejected, KernelUnsure."""
-
-    def table(self) -> FoundTable | None:
-        """Return the table called like ours, or None."""
-
-    def elements(self, name: str) -> Iterable[Element]:
-        """Return the elements of a set. Raises KernelError."""
-
-    def rule_count(self) -> int:
-        """Return how many rules the table has."""
+from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of
+from boxwall_agent.table import Slots
 
 
 class Switch(Protocol):
@@ -49,17 +33,15 @@ class Switch(Protocol):
 class Enforcer:
     """The boxes of this node, and the kernel's table for them."""
 
-    def __init__(
-        self, kernel: Kernel, table: Table, grants: GrantPool, switch: Switch, flags: TableFlags
-    ) -> None:
-        self._kernel = kernel
-        self._table = table
+    def __init__(self, in_force: InForce, grants: GrantPool, switch: Switch) -> None:
+        self._in_force = in_force
         self._grants = grants
         self._switch = switch
-        self._flags = flags
         self._hosted: dict[str, Hosted] = {}
         self._by_index: dict[int, str] = {}
+        self._by_address: dict[Address, str] = {}
         self._surroundings: Surroundings | None = None
+        self.leasing = Leasing(in_force, grants)
 
     @property
     def hosted(self) -> Mapping[str, Hosted]:
@@ -76,48 +58,55 @@ class Enforcer:
         box_id = self._by_index.get(index)
         return None if box_id is None else self._hosted.get(box_id)
 
+    def hosted_at(self, address: Address) -> Hosted | None:
+        """The box that has this address, or None."""
+        box_id = self._by_address.get(address)
+        return None if box_id is None else self._hosted.get(box_id)
+
     def rules_of_box(self, hosted: Hosted) -> list[BoxRules]:
         """What the kernel holds for a box, for each of its interfaces."""
-        held = (self._table.boxes.get(interface.name) for interface in hosted.interfaces)
+        held = (self._in_force.rules.get(interface.name) for interface in hosted.interfaces)
         return [rules for rules in held if rules is not None]
 
     @property
     def surroundings(self) -> Surroundings:
         """What is blocked besides what always is: the node, other boxes, the operator's ranges."""
         if self._surroundings is None:
-            self._surroundings = surroundings_of(self._table.shared, self._hosted.values())
+            self._surroundings = surroundings_of(self._in_force.shared, self._hosted.values())
         return self._surroundings
 
-    def start(self, hosted: Iterable[Hosted], restored: Restored, *, replace_table: bool) -> None:
+    def start(
+        self,
+        hosted: Iterable[Hosted],
+        restored: Restored,
+        *,
+        leases: Mapping[str, Iterable[Lease]],
+        replace_table: bool,
+    ) -> None:
         """Put everything in force at one instant, in place of what an earlier agent left.
 
-        Connections keep their grants. Raises KernelError.
+        Connections keep their grants. Of `leases` only those are taken that the box's policy
+        allows. Raises KernelError.
         """
         self._hosted = {one.box_id: one for one in hosted}
+        self._places_changed()
         rules = {}
+        slots: dict[str, dict[Slot, bytes | None]] = {}
         for one in self._hosted.values():
+            kept = self.leasing.restore(one, leases.get(one.box_id, ()), self.surroundings)
+            slots |= slots_of(one, kept)
             for interface in one.interfaces:
                 before = restored.rules_before(interface, one.policy)
                 rules[interface.name] = self._rules(one, interface, before)
-        self._install(rules, replace_table=replace_table)
-        self._places_changed()
+        self._in_force.install(rules, slots, replace_table=replace_table)
 
     def is_in_force(self) -> bool:
-        """Whether the kernel holds what it should: every element of every box, and all rules."""
-        try:
-            if self._kernel.table() is None or self._kernel.rule_count() != self._table.rule_count:
-                return False
-            held = {
-                element for name in self._table.box_sets for element in self._kernel.elements(name)
-            }
-        except KernelRejected:
-            return False
-        return held == self._table.box_elements
+        """Whether the kernel holds what it should."""
+        return self._in_force.is_whole()
 
     def reinstall(self) -> None:
         """Put everything in force anew, as it was meant to be. Raises KernelError."""
-        there = self._kernel.table() is not None
-        self._install(self._table.boxes, replace_table=there)
+        self._in_force.reinstall()
 
     def attach(self, box_id: str, interfaces: Sequence[Interface]) -> Hosted:
         """Police these interfaces as the box's; nothing passes until a policy comes.
@@ -135,15 +124,18 @@ class Enforcer:
         check_place(self._hosted, box_id, interfaces)
         hosted = Hosted(box_id=box_id, interfaces=tuple(interfaces))
         changes: dict[str, BoxRules | None] = {}
+        slots: Slots = {}
         if before is not None:
             changes = {interface.name: None for interface in before.interfaces}
+            slots = slots_of(before, self.leasing.withdrawn(box_id))
         changes |= {interface.name: closed(interface) for interface in interfaces}
         try:
-            self._commit(self._table.plan_changes(changes))
+            self._in_force.change(changes, slots)
         except KernelError as exc:
             for interface in interfaces:
                 self._switch.cut(interface)
             raise CannotAttach(f"{exc}; the interface was taken down") from exc
+        self.leasing.drop(box_id)
         self._hosted[box_id] = hosted
         self._places_changed()
         return hosted
@@ -152,8 +144,9 @@ class Enforcer:
         """Police the box's interfaces no more. None: there is no such box. Raises KernelError."""
         hosted = self._hosted.get(box_id)
         if hosted is not None:
-            self._commit(self._table.plan_changes({i.name: None for i in hosted.interfaces}))
+            self._in_force.change({one.name: None for one in hosted.interfaces})
             del self._hosted[box_id]
+            self.leasing.drop(box_id)
             self._places_changed()
         return hosted
 
@@ -206,12 +199,19 @@ class Enforcer:
 
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now. Raises KernelError."""
-        if addresses != self._table.shared.node_addresses:
-            self._commit(self._table.plan_node_addresses(addresses))
+        if addresses != self._in_force.shared.node_addresses:
+            self._in_force.node_has(addresses)
             self._surroundings = None
 
     def _places_changed(self) -> None:
         self._surroundings = None
+        self._by_address = {
+            address: hosted.box_id
+            for hosted in self._hosted.values()
+            if hosted.standing is not Standing.GONE
+            for interface in hosted.interfaces
+            for address in interface.addresses
+        }
         self._by_index = {
             interface.index: hosted.box_id
             for hosted in self._hosted.values()
@@ -224,7 +224,7 @@ class Enforcer:
         """
         done = list(wanted.values())
         try:
-            self._commit(self._table.plan_changes(self._rules_for(done)))
+            self._change(done)
         except KernelRejected:
             done = [self._put_alone(hosted) for hosted in done]
         except KernelUnsure as exc:
@@ -234,7 +234,7 @@ class Enforcer:
 
     def _put_alone(self, hosted: Hosted) -> Hosted:
         try:
-            self._commit(self._table.plan_changes(self._rules_for([hosted])))
+            self._change([hosted])
         except KernelRejected as exc:
             return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
         except KernelUnsure as exc:
@@ -243,7 +243,7 @@ class Enforcer:
 
     def _put_closed(self, hosted: Hosted) -> Hosted:
         try:
-            self._commit(self._table.plan_changes(self._rules_for([hosted])))
+            self._change([hosted])
         except KernelError as exc:
             for interface in hosted.interfaces:
                 self._switch.cut(interface)
@@ -253,12 +253,30 @@ class Enforcer:
 
     def _put_anew(self, hosted: Hosted, exc: KernelUnsure) -> Hosted:
         """The kernel has the old rules or the new: replace the whole table by what is meant."""
+        judged = self._judged(hosted)
         try:
-            rules = {**self._table.boxes, **self._rules_for([hosted])}
-            self._install(rules, replace_table=self._kernel.table() is not None)
+            rules = {**self._in_force.rules, **self._rules_for([hosted])}
+            self._in_force.install(rules, slots_of(hosted, judged))
         except KernelError:
             return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
+        self.leasing.adopt({hosted.box_id: judged})
         return hosted
+
+    def _change(self, boxes: Sequence[Hosted]) -> None:
+        """Policies and leases in one transaction. Raises KernelError."""
+        judged = {hosted.box_id: self._judged(hosted) for hosted in boxes}
+        slots: dict[str, dict[Slot, bytes | None]] = {}
+        for hosted in boxes:
+            slots |= slots_of(hosted, judged[hosted.box_id])
+        self._in_force.change(self._rules_for(boxes), slots)
+        self.leasing.adopt(judged)
+
+    def _judged(self, hosted: Hosted) -> LeasePlan:
+        """What becomes of the box's leases. A new box with an old id inherits none."""
+        same = self._hosted.get(hosted.box_id)
+        if same is None or same.uid != hosted.uid:
+            return self.leasing.withdrawn(hosted.box_id)
+        return self.leasing.judged(hosted, self.surroundings)
 
     def _rules_for(self, boxes: Iterable[Hosted]) -> dict[str, BoxRules]:
         rules = {}
@@ -267,7 +285,7 @@ class Enforcer:
             for interface in hosted.interfaces:
                 before = closed(interface)
                 if same is not None and same.uid == hosted.uid:
-                    before = self._table.boxes.get(interface.name, before)
+                    before = self._in_force.rules.get(interface.name, before)
                 rules[interface.name] = self._rules(hosted, interface, before)
         return rules
 
@@ -277,14 +295,6 @@ class Enforcer:
         if hosted.policy is None:
             return closed(interface)
         return rules_of(interface, hosted.policy, before, self._grants)
-
-    def _install(self, rules: Mapping[str, BoxRules], *, replace_table: bool) -> None:
-        plan = self._table.plan_install(replace=replace_table, flags=self._flags, boxes=rules)
-        self._commit(plan)
-
-    def _commit(self, plan: Plan) -> None:
-        self._kernel.commit(plan.batch)
-        self._table.adopt(plan)
 
 
 def results_of(touched: Iterable[Hosted]) -> list[Result]:

@@ -13,12 +13,15 @@ from boxwall_agent.conntrack import connections
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.nft import layout
 from boxwall_agent.nft.batch import NEVER, Batch, TableFlags
-from boxwall_agent.nft.expressions import log, notrack
+from boxwall_agent.nft.expressions import counter, log, notrack, queue, queue_by_target
 from boxwall_agent.nft.family import FAMILIES
 from boxwall_agent.nft.kernel import Nftables, open_nftables
+from boxwall_agent.nft.naming import QUEUE, Naming
 from boxwall_agent.nft.objects import Chain, Hook, HookPoint, Rule
 
 _TABLE: Final = "boxwall_rehearsal"
+_NO_QUEUE: Final = Naming(dns_port=53, relay_port=80, http_ports=(80,), queue=counter())
+"""As an agent's, with something harmless for the queue, which is asked for by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ def features() -> Iterator[Feature]:
         yield _feature(nft, "rules", _whole_table, _RULES, is_needed=True)
         yield _feature(nft, "table owner", _owned_table, _OWNER, is_needed=False)
         yield _feature(nft, "records", _records, _RECORDS, is_needed=False)
+        yield _reading(nft)
         yield _conntrack()
 
 
@@ -105,6 +109,38 @@ def rehearse(nft: Nftables, steps: Callable[[Batch], None]) -> str:
     raise AssertionError("a rehearsal was performed")
 
 
+def known_queue(nft: Nftables) -> tuple[str, bytes] | None:
+    """Return the expression by which this kernel hands packets to the agent, and what it is called.
+
+    None: it has neither.
+    """
+    for name, expression in (
+        ("the queue expression", queue(QUEUE)),
+        ("the target NFQUEUE", queue_by_target(QUEUE)),
+    ):
+
+        def steps(batch: Batch, rule: bytes = expression) -> None:
+            batch.add_table()
+            batch.add_chain(Chain(name="in", hook=Hook(point=HookPoint.PREROUTING, priority=-190)))
+            batch.add_rule(Rule("in", (rule,)))
+
+        if not rehearse(nft, steps):
+            return name, expression
+    return None
+
+
+def _reading(nft: Nftables) -> Feature:
+    known = known_queue(nft)
+    return Feature(
+        name="first bytes",
+        is_there=known is not None,
+        found="the kernel has neither queue nor NFQUEUE" if known is None else known[0],
+        meaning="what is allowed by name is read (TLS, HTTP), and refused if it names another",
+        advice="load nft_queue, or nft_compat and xt_NFQUEUE; without, no name is reachable",
+        is_needed=False,
+    )
+
+
 def _whole_table(batch: Batch) -> None:
     batch.add_table()
     for made in layout.sets(layout.PerBox()):
@@ -116,7 +152,7 @@ def _whole_table(batch: Batch) -> None:
             batch.add_set(made)
         for rule in layout.length_rules(family, family.key_lengths[1]):
             batch.add_rule(rule)
-    for rule in layout.rules():
+    for rule in layout.rules(_NO_QUEUE):
         batch.add_rule(rule)
 
 

@@ -25,7 +25,11 @@ _PROTOCOL: Final = {
     1: Protocol.ICMP,
     58: Protocol.ICMP,
 }
-_OF_PREFIX: Final = {"spoofed": Reason.SPOOFED_SOURCE, "limited": Reason.RATE_LIMITED}
+_OF_PREFIX: Final = {
+    "spoofed": Reason.SPOOFED_SOURCE,
+    "limited": Reason.RATE_LIMITED,
+    "quic": Reason.QUIC_BY_NAME,
+}
 
 
 @dataclass(frozen=True, slots=True)

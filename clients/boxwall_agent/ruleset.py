@@ -28,7 +28,8 @@ from boxwall.policy import (
     Unlisted,
 )
 from boxwall_agent.grants import GrantPool
-from boxwall_agent.marks import Grant
+from boxwall_agent.leases import LeasePlan
+from boxwall_agent.marks import UNREAD, Grant
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.family import IPV4, IPV6, Family
 from boxwall_agent.nft.layout import allow_set, deny_set
@@ -36,6 +37,9 @@ from boxwall_agent.nft.objects import Element
 
 Reason: TypeAlias = Network | None
 """Why traffic may pass: an entry of allowed_cidrs, or None for "whatever is not denied"."""
+
+Slot: TypeAlias = tuple[str, bytes]
+"""A place in the kernel for one element: its set, and its key there."""
 
 _FAMILY: Final = {4: IPV4, 6: IPV6}
 _ALLOW: Final = {f: {n: allow_set(f, n) for n in f.key_lengths} for f in (IPV4, IPV6)}
@@ -47,6 +51,7 @@ _BY_INDEX: Final = (
     "limited",
     "records",
     "too_fast",
+    "too_much",
 )
 """Sets that hold every box: its counters and its share of what all use."""
 
@@ -94,6 +99,18 @@ def first_key(interface: Interface, reason: Reason) -> tuple[str, bytes]:
     family = _FAMILY[reason.version]
     length, key = next(_keys(family, reason))
     return _ALLOW[family][length], index + key
+
+
+def lease_slots(interface: Interface, plan: LeasePlan) -> dict[Slot, bytes | None]:
+    """What changes in the kernel: the value that each slot has then; None: no element."""
+    index = host32(interface.index)
+    slots: dict[Slot, bytes | None] = {("live", index + host32(one)): b"" for one in plan.live}
+    slots.update((("live", index + host32(one)), None) for one in plan.dead)
+    for address, grant in plan.addresses.items():
+        family = _FAMILY[address.version]
+        key = index + family.packed(address.value)
+        slots[f"lease{family.suffix}", key] = None if grant is None else host32(UNREAD | grant)
+    return slots
 
 
 def rules_of(interface: Interface, policy: Policy, before: BoxRules, grants: GrantPool) -> BoxRules:

@@ -1,8 +1,9 @@
 """What must survive a restart without the control plane: one SQLite file.
 
-Attachments with the policies in force, the cursor that was applied, and the next grant. It is
-written after the kernel and before the acknowledgement, so that it never promises what the kernel
-does not hold, and an acknowledged policy is never followed by an older one.
+Attachments with the policies in force, leases with their names, the cursor that was applied, and
+the next grant. It is written after the kernel and before the acknowledgement, so that it never
+promises what the kernel does not hold, and an acknowledged policy is never followed by an older
+one.
 """
 
 import contextlib
@@ -12,13 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from boxwall.policy import Address, InvalidPolicy
+from boxwall.policy import Address, InvalidPolicy, Name
 from boxwall.wire.policies import policy_from_bytes, policy_to_bytes
 from boxwall_agent.errors import StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.leases import Lease
+from boxwall_agent.marks import Grant
 from boxwall_agent.ruleset import Interface
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE box (
     box_id TEXT PRIMARY KEY,
@@ -38,8 +41,22 @@ CREATE TABLE interface (
 ) STRICT;
 CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+_LEASES: Final = """
+CREATE TABLE lease (
+    box_id TEXT NOT NULL REFERENCES box ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    address TEXT NOT NULL,
+    grant_number INTEGER NOT NULL,
+    end REAL NOT NULL,
+    PRIMARY KEY (box_id, name, address)
+) STRICT, WITHOUT ROWID;
+"""
+_STEPS: Final = (_SCHEMA, _LEASES)
+"""What makes each version of the one before."""
 _CURSOR: Final = "cursor"
 _NEXT_GRANT: Final = "next_grant"
+_BOOT: Final = "boot"
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class State:
@@ -96,12 +113,59 @@ class State:
         """Return the first grant that was never given."""
         return int(self._note(_NEXT_GRANT, "1"))
 
-    def save(self, boxes: Iterable[Hosted], *, next_grant: int, cursor: str | None = None) -> None:
-        """Remember boxes as they are now, and the cursor if there is a new one."""
+    def leases(self) -> dict[str, list[Lease]]:
+        """Return the leases, by box. Their ends are in seconds of the monotonic clock, so those of
+        before a reboot are worth nothing.
+        """
+        with self._translated():
+            rows = self._database.execute(
+                "SELECT box_id, name, address, grant_number, end FROM lease"
+            ).fetchall()
+        leases: dict[str, list[Lease]] = {}
+        if self._note(_BOOT, "") != _boot_id():
+            return leases
+        for box_id, name, address, grant, end in rows:
+            lease = Lease(
+                name=Name.parse(name),
+                address=Address.parse(address),
+                grant=Grant(grant),
+                end=end,
+            )
+            leases.setdefault(box_id, []).append(lease)
+        return leases
+
+    def save_leases(self, box_id: str, leases: Iterable[Lease], *, next_grant: int) -> None:
+        """Remember leases, new or with another end."""
+        with self._transaction():
+            self._database.executemany(
+                "INSERT INTO lease VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " grant_number = excluded.grant_number, end = excluded.end",
+                [(box_id, str(one.name), str(one.address), one.grant, one.end) for one in leases],
+            )
+            self._save_note(_NEXT_GRANT, str(next_grant))
+
+    def forget_leases(self, leases: Iterable[tuple[str, Lease]]) -> None:
+        """These were withdrawn, of these boxes."""
+        with self._transaction():
+            self._delete_leases(leases)
+
+    def save(
+        self,
+        boxes: Iterable[Hosted],
+        *,
+        next_grant: int,
+        cursor: str | None = None,
+        withdrawn: Iterable[tuple[str, Lease]] = (),
+    ) -> None:
+        """Remember boxes as they are now, the cursor if there is a new one, and what of their
+        leases was withdrawn.
+        """
         with self._transaction():
             for hosted in boxes:
                 self._save_box(hosted)
+            self._delete_leases(withdrawn)
             self._save_note(_NEXT_GRANT, str(next_grant))
+            self._save_note(_BOOT, _boot_id())
             if cursor is not None:
                 self._save_note(_CURSOR, cursor)
 
@@ -112,14 +176,20 @@ class State:
 
     def _create(self) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._database.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
-            )
-        elif version != _VERSION:
+        if version > _VERSION:
             raise StateUnusable(
                 f"{self._path} was written by a newer agent (format {version}); update this one"
             )
+        for number, step in enumerate(_STEPS[version:], version + 1):
+            self._database.executescript(
+                f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {number}; COMMIT;"
+            )
+
+    def _delete_leases(self, leases: Iterable[tuple[str, Lease]]) -> None:
+        self._database.executemany(
+            "DELETE FROM lease WHERE box_id = ? AND name = ? AND address = ?",
+            [(box_id, str(one.name), str(one.address)) for box_id, one in leases],
+        )
 
     def _save_box(self, hosted: Hosted) -> None:
         policy = None if hosted.policy is None else policy_to_bytes(hosted.policy)
@@ -198,3 +268,7 @@ def _box(
     except InvalidPolicy as exc:
         return hosted.closed(Standing.FAILED, f"the remembered policy cannot be read: {exc}")
     return replace(hosted, standing=Standing.ENFORCED, policy=known, message=message)
+
+
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip()

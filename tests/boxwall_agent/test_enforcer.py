@@ -9,6 +9,7 @@ from boxwall_agent.enforcer import Enforcer, results_of
 from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import NAMES_NOT_ENFORCED, Standing
+from boxwall_agent.in_force import InForce
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.objects import Element
@@ -39,8 +40,9 @@ class Bench:
         self.kernel = FakeKernel()
         self.switch = FakeSwitch()
         table = Table(Shared())
-        self.enforcer = Enforcer(self.kernel, table, GrantPool(), self.switch, TableFlags.NONE)
-        self.enforcer.start([], Restored(), replace_table=False)
+        in_force = InForce(self.kernel, table, TableFlags.NONE)
+        self.enforcer = Enforcer(in_force, GrantPool(), self.switch)
+        self.enforcer.start([], Restored(), leases={}, replace_table=False)
         for number in range(1, boxes + 1):
             self.enforcer.attach(f"b{number}", [interface(number)])
 
@@ -196,8 +198,9 @@ def test_a_restart_keeps_the_grants_of_open_connections() -> None:
     bench.enforcer.apply([policy_set("b1", policy)])
     before = bench.grants(1)
     restored = Restored.of(bench.kernel.held)
-    again = Enforcer(bench.kernel, Table(Shared()), GrantPool(100), bench.switch, TableFlags.NONE)
-    again.start(list(bench.enforcer.hosted.values()), restored, replace_table=True)
+    in_force = InForce(bench.kernel, Table(Shared()), TableFlags.NONE)
+    again = Enforcer(in_force, GrantPool(100), bench.switch)
+    again.start(list(bench.enforcer.hosted.values()), restored, leases={}, replace_table=True)
     assert bench.grants(1) == before
 
 

@@ -40,6 +40,7 @@ class Ct(IntEnum):
     STATE = 0
     DIRECTION = 1
     STATUS = 2
+    """IPS_*."""
     MARK = 3
     DST_IP = 20
     DST_IP6 = 22
@@ -71,6 +72,9 @@ class State:
     NEW: Final = 8
     UNTRACKED: Final = 64
 
+
+DESTINATION_NAT: Final = 0x20
+"""IPS_DST_NAT, a bit of `Ct.STATUS`."""
 
 ORIGINAL: Final = 0
 REPLY: Final = 1
@@ -121,15 +125,15 @@ def differs(value: bytes, register: int = R1) -> bytes:
     return _compare(_NOT_EQUAL, value, register)
 
 
-def masked(mask: bytes, register: int = R1) -> bytes:
-    """AND the register with `mask`."""
+def masked(mask: bytes, register: int = R1, *, flipped: bytes | None = None) -> bytes:
+    """AND the register with `mask`, then XOR it with `flipped`."""
     return _expression(
         "bitwise",
         be32(1, register),
         be32(2, register),
         be32(3, len(mask)),
         _data(4, mask),
-        _data(5, bytes(len(mask))),
+        _data(5, bytes(len(mask)) if flipped is None else flipped),
     )
 
 
@@ -199,6 +203,26 @@ def notrack() -> bytes:
 def masquerade() -> bytes:
     """Translate the source to the address of the interface it leaves by."""
     return text(1, "masq")
+
+
+def destination_nat(version: int, *, address: int, port: int) -> bytes:
+    """Send the connection to the address and the port in these registers instead."""
+    nfproto = {4: 2, 6: 10}[version]
+    return _expression("nat", be32(1, 1), be32(2, nfproto), be32(3, address), be32(5, port))
+
+
+def queue(number: int) -> bytes:
+    """Ask the listener of an NFQUEUE; without one, drop."""
+    return _expression("queue", be16(1, number), be16(2, 1), be16(3, 0))
+
+
+def queue_by_target(number: int) -> bytes:
+    """The same by the target of iptables, for kernels without nf_tables' own expression.
+
+    Its data are numbers in the machine's byte order, padded to eight octets: xt_NFQ_info_v3.
+    """
+    info = struct.pack("=HHHxx", number, 1, 0)
+    return _expression("target", text(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
 
 
 def _compare(operator: int, value: bytes, register: int) -> bytes:

@@ -16,6 +16,8 @@ What a packet goes through:
 Each rule judges and stamps by one look-up: a map's value is the grant. Judging first and stamping
 from another look-up after would stamp a refused connection if a change came in between.
 
+What is allowed by name only is in `naming`.
+
 Longer than other modules because it is one table, which has to be read as one.
 """
 
@@ -25,6 +27,7 @@ from typing import Final
 
 from boxwall.policy.addresses import Network
 from boxwall_agent.marks import OPENED_INBOUND, POKE
+from boxwall_agent.nft import naming as names
 from boxwall_agent.nft.expressions import (
     ORIGINAL,
     R1,
@@ -56,6 +59,7 @@ from boxwall_agent.nft.expressions import (
     verdict,
 )
 from boxwall_agent.nft.family import FAMILIES, IPV6, Family
+from boxwall_agent.nft.naming import Naming
 from boxwall_agent.nft.objects import (
     Chain,
     Element,
@@ -101,6 +105,8 @@ class PerBox:
     """A second, with a burst of as many."""
     records: int = 20
     """Refusals recorded a second; all are counted."""
+    read_packets: int = 5_000
+    """Packets a second that the agent reads, with a burst of half as many."""
 
 
 def sets(limits: PerBox) -> tuple[Set, ...]:
@@ -121,6 +127,12 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
             key=index,
             per_element=(above_limit(limits.new_connections, limits.new_connections),),
         ),
+        Set(
+            name="too_much",
+            key=index,
+            per_element=(above_limit(limits.read_packets, limits.read_packets // 2),),
+        ),
+        *names.sets(),
     )
     return (*common, *(made for family in FAMILIES for made in _family_sets(family)))
 
@@ -138,8 +150,12 @@ def _family_sets(family: Family) -> Iterator[Set]:
 
 def chains() -> Iterator[Chain]:
     """All chains; those that are jumped to come first."""
-    for name in ("refuse", "refuse_spoofed", "refuse_limited", "refuse_in", "link_message", "link"):
+    for name in (
+        *("refuse", "refuse_spoofed", "refuse_limited", "refuse_quic", "refuse_named", "refuse_in"),
+        *("link_message", "link"),
+    ):
         yield Chain(name=name)
+    yield from names.inner_chains()
     for family in FAMILIES:
         for name in ("deny", "allow", "deny_answer", "allow_answer"):
             yield Chain(name=f"{name}{family.suffix}")
@@ -147,6 +163,7 @@ def chains() -> Iterator[Chain]:
         yield Chain(name=name)
     yield Chain(name="untracked", hook=Hook(point=HookPoint.OUTPUT, priority=-300))
     yield Chain(name="prerouting", hook=Hook(point=HookPoint.PREROUTING, priority=-190))
+    yield names.base_chain()
     yield Chain(name="input", hook=Hook(point=HookPoint.INPUT, priority=-10))
     yield Chain(name="forward", hook=Hook(point=HookPoint.FORWARD, priority=-10))
     yield Chain(name="output", hook=Hook(point=HookPoint.OUTPUT, priority=-190))
@@ -155,19 +172,20 @@ def chains() -> Iterator[Chain]:
     )
 
 
-def rules() -> Iterator[Rule]:
+def rules(naming: Naming | None) -> Iterator[Rule]:
     """The rules of all chains, in order."""
-    yield from _hook_rules()
+    yield from _hook_rules(naming)
+    yield from names.rules(naming)
     yield from _link()
     yield from _from_box()
-    yield from _to_node()
+    yield from _to_node(naming)
     yield from _to_box()
     yield from _answers()
     yield from _node_to_box()
     yield from _refusals()
 
 
-def _hook_rules() -> Iterator[Rule]:
+def _hook_rules(naming: Naming | None) -> Iterator[Rule]:
     yield Rule("untracked", (meta(Meta.MARK), equals(host32(POKE)), notrack()), "pokes")
     live_in = (meta(Meta.IIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
     live_out = (meta(Meta.OIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
@@ -175,6 +193,7 @@ def _hook_rules() -> Iterator[Rule]:
     to_box = (meta(Meta.OIFNAME), lookup("boxes"))
     yield Rule("prerouting", live_in)
     yield Rule("prerouting", (*from_box, _goto("from_box")))
+    yield from names.input_rules(naming)
     yield Rule("input", (*from_box, _goto("to_node")))
     yield Rule("forward", live_out)
     to_elsewhere = (meta(Meta.OIFNAME), lookup("boxes", absent=True), _ACCEPT)
@@ -195,6 +214,7 @@ def _from_box() -> Iterator[Rule]:
         spoofed = lookup(f"own{family.suffix}", absent=True)
         yield Rule(chain, (*own, spoofed, _goto("refuse_spoofed")))
     yield Rule(chain, (*_ANSWER, *_INBOUND, _ACCEPT), "answers to who may open towards the box")
+    yield from names.dns_rules(chain)
     for family in FAMILIES:
         destination = family.load(family.destination_at, 0)
         for name in ("blocked", "node", "box"):
@@ -208,13 +228,14 @@ def _from_box() -> Iterator[Rule]:
     for family in FAMILIES:
         allows = lookup(f"has_allow{family.suffix}")
         yield Rule(chain, (*family.match, meta(Meta.IIF), allows, _jump(f"allow{family.suffix}")))
-    yield Rule(chain, (_goto("refuse"),))
+    yield Rule(chain, (_goto("named"),))
 
 
-def _to_node() -> Iterator[Rule]:
+def _to_node(naming: Naming | None) -> Iterator[Rule]:
     """The node's own addresses are refused before; this also holds what was redirected here."""
     yield Rule("to_node", (*IPV6.match, *_ICMPV6, _jump("link")))
     yield Rule("to_node", (*_ANSWER, *_INBOUND, _ACCEPT), "answers to the node")
+    yield from names.to_node_rules(naming)
     yield Rule("to_node", (_goto("refuse"),))
 
 
@@ -250,7 +271,7 @@ def _answers() -> Iterator[Rule]:
         allows = lookup(f"has_allow{family.suffix}")
         target = _jump(f"allow_answer{family.suffix}")
         yield Rule(chain, (*family.match, meta(Meta.OIF), allows, target))
-    yield Rule(chain, (_goto("refuse_in"),))
+    yield Rule(chain, (_goto("named_answer"),))
 
 
 def _node_to_box() -> Iterator[Rule]:
@@ -264,9 +285,12 @@ def _refusals() -> Iterator[Rule]:
     for chain, count, prefix in (
         ("refuse", "refused", "policy"),
         ("refuse_limited", "limited", "limited"),
+        ("refuse_quic", "refused", "quic"),
+        ("refuse_named", "refused", None),  # the agent knows more, and records it
     ):
         yield Rule(chain, (meta(Meta.IIF), lookup(count)), "count")
-        yield Rule(chain, (meta(Meta.IIF), lookup("records"), _record(prefix)))
+        if prefix is not None:
+            yield Rule(chain, (meta(Meta.IIF), lookup("records"), _record(prefix)))
         established = (*_TCP, *_state(State.ESTABLISHED), limit(1000, 200))
         yield Rule(chain, (*established, log(RESET_GROUP, "cut", copied_bytes=COPIED_BYTES)))
         yield Rule(chain, (*_TCP, reject_with_reset()))

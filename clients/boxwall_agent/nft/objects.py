@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 class Field(Enum):
     """What a part of a key, or a map's value, is: nft's number for the type, and octets."""
 
+    PROTOCOL_FAMILY = (2, 1)
     IPV4 = (7, 4)
     IPV6 = (8, 16)
     MARK = (19, 4)
@@ -21,13 +22,13 @@ class Field(Enum):
 
     @property
     def octets(self) -> int:
-        """Size, a multiple of four."""
+        """Size. Of a part of a longer key, a multiple of four."""
         return self.value[1]
 
     @property
     def is_host_order(self) -> bool:
         """Whether nft prints it as a number in the machine's byte order."""
-        return self in (Field.MARK, Field.INTERFACE_INDEX, Field.INTERFACE_NAME)
+        return self not in (Field.IPV4, Field.IPV6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""How does clear HTTP get from a box to a server, with each request's Host read?"""
