@@ -54,8 +54,10 @@ class Agent:
         """Told when a box is attached (True) or detached."""
         self.on_room_needed: Callable[[], None] = lambda: None
         """Told when a box may have no more leases."""
-        self.on_changed: Callable[[Changed], None] = lambda changed: None
-        """Told of each box whose policy changed, after it is in force and acknowledged."""
+        self.on_changed: list[Callable[[Changed], None]] = []
+        """Told of each box whose policy changed, once it is in force."""
+        self.on_detached: Callable[[str], None] = lambda box_id: None
+        """Told when a box is gone from here."""
 
     @property
     def hosted(self) -> Sequence[Hosted]:
@@ -96,6 +98,7 @@ class Agent:
         self._enforcer.leasing.take_withdrawn()
         self._state.forget(box_id)
         self.on_hosting(box_id, False)
+        self.on_detached(box_id)
         _log.info("detached", box=box_id)
         return True
 
@@ -143,7 +146,7 @@ class Agent:
             _log.error("state_not_saved", error=str(exc))
         self._notify()
         for hosted in closed:
-            self.on_changed(self._changed_box(hosted, granted[hosted.box_id]))
+            self._tell(self._changed_box(hosted, granted[hosted.box_id]))
 
     # From boxes: names.
 
@@ -240,7 +243,7 @@ class Agent:
             )
         self._notify()
         for hosted in touched:
-            self.on_changed(self._changed_box(hosted, granted.get(hosted.box_id, frozenset())))
+            self._tell(self._changed_box(hosted, granted.get(hosted.box_id, frozenset())))
         return (cursor, results) if cursor else None
 
     def _granted(self, entries: Iterable[Entry] | None = None) -> dict[str, frozenset[int]]:
@@ -263,6 +266,10 @@ class Agent:
             grants_before=granted,
             grants_now=self._grants_of(hosted),
         )
+
+    def _tell(self, changed: Changed) -> None:
+        for one in self.on_changed:
+            one(changed)
 
     def _not_remembered(self, touched: Sequence[Hosted], error: str) -> list[Result]:
         """What is not remembered must not be promised: after a restart an older policy, perhaps a

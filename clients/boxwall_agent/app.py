@@ -5,7 +5,7 @@ import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ from boxwall_agent.agent import Agent
 from boxwall_agent.auditor import Auditor, RawSender
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
+from boxwall_agent.dns.upstream import resolvers_of_host
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable, StateUnusable
 from boxwall_agent.grants import GrantPool
@@ -31,10 +32,11 @@ from boxwall_agent.lease_keeper import LeaseKeeper
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
 from boxwall_agent.metrics import Metrics, NodeCollector
+from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import Batch, TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables, open_nftables
-from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP, PerBox
+from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
 from boxwall_agent.nft.naming import Naming
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.refusals import Refusals
@@ -78,15 +80,23 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         nft = stack.enter_context(open_nftables())
         switch = LinkSwitch()
         stack.callback(switch.close)
-        enforcer = await _take_over(config, state, nft, switch, None)
+        found = _found_table(nft)
+        names = _names(stack, config, state, nft)
+        naming = None if names is None else names.naming
+        enforcer = await _take_over(config, state, nft, switch, found, naming)
         stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
         sync = _sync(stack, config, agent, state.cursor())
+        refusals = Refusals(
+            sync.send, lambda reason: metrics.refusals.labels(reason).inc(), config.per_box.records
+        )
         chores = [
             sync.run,
+            refusals.run,
             *_watches(stack, config, agent, nft, metrics),
-            *_observers(stack, enforcer, agent, sync, metrics),
+            *_observers(stack, enforcer, agent, sync, refusals, metrics),
+            *_serve_names(names, agent, enforcer, refusals),
         ]
         _monitor(stack, config, agent, sync, metrics)
         api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
@@ -150,15 +160,42 @@ def _monitor(
         _log.warning("metrics_not_served", error=str(exc))
 
 
+def _names(
+    stack: AsyncExitStack, config: AgentConfig, state: State, nft: Nftables
+) -> NameService | None:
+    """What enforces names; its ports are those of the agent before, where they are free."""
+    resolvers = resolvers_of_host() if config.resolvers is None else config.resolvers
+    if not resolvers:
+        _log.warning("no_resolvers", advice="name one with --dns-upstream")
+    opened = stack.enter_context(ExitStack())
+    names = open_name_service(opened, nft, resolvers, config.http_ports, config.dns, state.ports())
+    if names is not None:
+        state.save_ports(names.naming.dns_port, names.naming.relay_port)
+    return names
+
+
+def _serve_names(
+    names: NameService | None, agent: Agent, enforcer: Enforcer, refusals: Refusals
+) -> list[Chore]:
+    if names is None:
+        return []
+    names.boxes.connect(agent, enforcer, refusals)
+    agent.on_changed.append(lambda changed: names.policy_changed(changed.box_id))
+    agent.on_detached = names.box_gone
+    return names.chores
+
+
 def _observers(
-    stack: AsyncExitStack, enforcer: Enforcer, agent: Agent, sync: Sync, metrics: Metrics
+    stack: AsyncExitStack,
+    enforcer: Enforcer,
+    agent: Agent,
+    sync: Sync,
+    refusals: Refusals,
+    metrics: Metrics,
 ) -> list[Chore]:
     """What looks at packets and connections, and reports."""
     refused = LogGroup(LOG_GROUP, gather=True)
     stack.callback(refused.close)
-    refusals = Refusals(
-        sync.send, lambda reason: metrics.refusals.labels(reason).inc(), PerBox().records
-    )
     recorder = Recorder(refused, enforcer, refusals)
     cuts = LogGroup(RESET_GROUP, gather=False)
     stack.callback(cuts.close)
@@ -171,16 +208,20 @@ def _observers(
         sync.report(results)
 
     auditor = Auditor(enforcer, cuts, sender, report)
-    agent.on_changed = auditor.note
-    return [recorder.run, refusals.run, auditor.run, LeaseKeeper(agent).run]
+    agent.on_changed.append(auditor.note)
+    return [recorder.run, auditor.run, LeaseKeeper(agent).run]
 
 
 async def _take_over(
-    config: AgentConfig, state: State, nft: Nftables, switch: LinkSwitch, naming: Naming | None
+    config: AgentConfig,
+    state: State,
+    nft: Nftables,
+    switch: LinkSwitch,
+    found: FoundTable | None,
+    naming: Naming | None,
 ) -> Enforcer:
     """Put what is remembered in force, in place of what an earlier agent left, at one instant."""
     existing, addresses = await asyncio.to_thread(lambda: (indexes(), node_addresses()))
-    found = _found_table(nft)
     restored = Restored()
     if found is not None:
         restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))

@@ -8,10 +8,13 @@ from typing import Final
 
 from boxwall.policy import Address, Network
 from boxwall.sdk.endpoint import Endpoint
+from boxwall_agent.dns.session import Limits
+from boxwall_agent.dns.upstream import Resolver
 from boxwall_agent.nft.layout import PerBox
 
 DEFAULT_SOCKET: Final = Path("/run/boxwall/agent.sock")
 DEFAULT_METRICS_LISTEN: Final = "127.0.0.1:9465"
+DEFAULT_HTTP_PORTS: Final = (80, 8080)
 STATE_FILE: Final = "agent.db"
 
 
@@ -30,6 +33,11 @@ class AgentConfig:
     """Seconds; None: never."""
     metrics_listen: tuple[str, int] | None = None
     per_box: PerBox = field(default_factory=PerBox)
+    resolvers: tuple[Resolver, ...] | None = None
+    """None: those of the host."""
+    http_ports: tuple[int, ...] = DEFAULT_HTTP_PORTS
+    """Where clear HTTP to names is relayed."""
+    dns: Limits = field(default_factory=Limits)
 
 
 def default_state_dir() -> Path:

@@ -156,10 +156,11 @@ class Enforcer:
         `is_whole`: boxes without an entry are closed, because the control plane has none of them.
         """
         wanted = {}
+        enforces_names = self._in_force.shared.naming is not None
         for entry in entries:
             hosted = self._hosted.get(entry.box_id)
             if hosted is not None:
-                wanted[entry.box_id] = after(hosted, entry)
+                wanted[entry.box_id] = after(hosted, entry, enforces_names=enforces_names)
         if is_whole:
             message = "the control plane does not know that this node hosts the box"
             for box_id, hosted in self._hosted.items():

@@ -9,8 +9,8 @@ from boxwall.wire.entries import Entry, Held, NotYours, PolicySet, Removed, Resu
 from boxwall_agent.ruleset import Interface
 
 NAMES_NOT_ENFORCED: Final = (
-    "allowed_domains are not enforced by this version of the agent: no name is allowed; "
-    "what allowed_cidrs and denied_cidrs say is in force"
+    "allowed_domains are not enforced on this node: no name is allowed (boxwall doctor says what "
+    "it lacks); what allowed_cidrs and denied_cidrs say is in force"
 )
 
 
@@ -63,8 +63,8 @@ class Hosted:
         return replace(self, standing=standing, policy=None, message=message)
 
 
-def after(hosted: Hosted, entry: Entry) -> Hosted:
-    """Return the box as `entry` wants it."""
+def after(hosted: Hosted, entry: Entry, *, enforces_names: bool) -> Hosted:
+    """Return the box as `entry` wants it, on a node that can enforce names, or cannot."""
     match entry:
         case PolicySet() | Unreadable() if hosted.standing is Standing.GONE:
             return replace(hosted, uid=entry.uid, revision=entry.revision)
@@ -77,7 +77,7 @@ def after(hosted: Hosted, entry: Entry) -> Hosted:
                 uid=entry.uid,
                 revision=entry.revision,
                 policy=entry.policy,
-                message=note_on(entry.policy),
+                message="" if enforces_names else note_on(entry.policy),
             )
         case Removed():
             message = "the control plane knows no such box; make it, or detach the interface"
@@ -92,7 +92,7 @@ def after(hosted: Hosted, entry: Entry) -> Hosted:
 
 
 def note_on(policy: Policy) -> str:
-    """What of the policy is enforced otherwise than one would expect. Empty: nothing."""
+    """What of the policy is not in force where names cannot be enforced. Empty: nothing."""
     has_names = isinstance(policy, Custom) and policy.allowed_domains
     return NAMES_NOT_ENFORCED if has_names else ""
 

@@ -55,6 +55,8 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @option("--server", "HOST:PORT or unix:PATH of the control plane.  [default: localhost:50051]")
 @option("--token", "Who is calling. Better in BOXWALL_TOKEN.")
 @option("--tls-ca", "Encrypt, and trust these certificates (PEM), or: system.")
+@option("--tls-cert", "Certificate that names this node (PEM); read again when it is renewed.")
+@option("--tls-key", "Its private key (PEM).")
 @agent_options
 @option(
     "--metrics-listen",
@@ -87,7 +89,12 @@ def agent(**settings: Any) -> None:
     configure_logs(settings.pop("log_level"), as_json=as_json)
     try:
         server = endpoint(
-            settings["server"], settings["token"], settings["tls_ca"], environ=os.environ
+            settings["server"],
+            settings["token"],
+            settings["tls_ca"],
+            cert=settings["tls_cert"],
+            key=settings["tls_key"],
+            environ=os.environ,
         )
         config = agent_config(settings, server, parse_metrics_listen(settings["metrics_listen"]))
         asyncio.run(_run(config))

@@ -9,8 +9,20 @@ import click
 from boxwall.cli.duration import parse_duration
 from boxwall.policy import Address, Network
 from boxwall.sdk.endpoint import Endpoint
-from boxwall_agent.config import DEFAULT_SOCKET, AgentConfig, default_node_id, default_state_dir
+from boxwall_agent.config import (
+    DEFAULT_HTTP_PORTS,
+    DEFAULT_SOCKET,
+    AgentConfig,
+    default_node_id,
+    default_state_dir,
+)
+from boxwall_agent.dns.question import NXDOMAIN, REFUSED
+from boxwall_agent.dns.session import Limits
+from boxwall_agent.dns.upstream import Resolver
 from boxwall_agent.nft.layout import PerBox
+
+_REFUSALS: Final = {"NXDOMAIN": NXDOMAIN, "REFUSED": REFUSED}
+_LONGEST_GRACE: Final = 3600.0
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -42,6 +54,39 @@ AGENT_OPTIONS: Final = (
     option("--inbound-from", "Who may open connections towards boxes.", multiple=True),
     option("--max-stale", "Deny everything after so long without the control plane."),
     option(
+        "--dns-upstream",
+        "ADDR or ADDR:PORT of a name server to ask.  [default: those in /etc/resolv.conf]",
+        multiple=True,
+    ),
+    option(
+        "--dns-refuse-with",
+        "How a name that is not allowed is answered.",
+        type=click.Choice(list(_REFUSALS)),
+        default="NXDOMAIN",
+        show_default=True,
+    ),
+    option(
+        "--dns-queries",
+        "A box's queries a second.",
+        type=click.FloatRange(1),
+        default=Limits().queries,
+        show_default=True,
+    ),
+    option(
+        "--lease-grace",
+        "How much longer than its TTL an address is reachable by its name, at most 1h.",
+        default="5m",
+        show_default=True,
+    ),
+    option(
+        "--http-port",
+        "A port on which clear HTTP to names is relayed.",
+        type=click.IntRange(1, 65535),
+        multiple=True,
+        default=DEFAULT_HTTP_PORTS,
+        show_default=True,
+    ),
+    option(
         "--new-connections",
         "A box's new connections a second.",
         type=click.IntRange(1),
@@ -60,6 +105,11 @@ AGENT_KEYS: Final = (
     "node_address",
     "inbound_from",
     "max_stale",
+    "dns_upstream",
+    "dns_refuse_with",
+    "dns_queries",
+    "lease_grace",
+    "http_port",
     "new_connections",
 )
 """Their names as parameters."""
@@ -88,4 +138,11 @@ def agent_config(
         max_stale=parse_duration(stale) if stale else None,
         metrics_listen=metrics_listen,
         per_box=PerBox(new_connections=settings["new_connections"]),
+        resolvers=tuple(map(Resolver.parse, settings["dns_upstream"])) or None,
+        http_ports=tuple(settings["http_port"]),
+        dns=Limits(
+            queries=settings["dns_queries"],
+            grace=min(parse_duration(settings["lease_grace"]), _LONGEST_GRACE),
+            refuse_with=_REFUSALS[settings["dns_refuse_with"]],
+        ),
     )

@@ -55,6 +55,8 @@ _STEPS: Final = (_SCHEMA, _LEASES)
 """What makes each version of the one before."""
 _CURSOR: Final = "cursor"
 _NEXT_GRANT: Final = "next_grant"
+_DNS_PORT: Final = "dns_port"
+_RELAY_PORT: Final = "relay_port"
 _BOOT: Final = "boot"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -112,6 +114,17 @@ class State:
     def next_grant(self) -> int:
         """Return the first grant that was never given."""
         return int(self._note(_NEXT_GRANT, "1"))
+
+    def ports(self) -> tuple[int, int]:
+        """Return the ports of DNS and of the relay when the agent ran last; 0: any."""
+        found = [int(self._note(key, "0")) for key in (_DNS_PORT, _RELAY_PORT)]
+        return found[0], found[1]
+
+    def save_ports(self, dns: int, relay: int) -> None:
+        """Remember them: connections that an agent has led there go on with the next one."""
+        with self._transaction():
+            self._save_note(_DNS_PORT, str(dns))
+            self._save_note(_RELAY_PORT, str(relay))
 
     def leases(self) -> dict[str, list[Lease]]:
         """Return the leases, by box. Their ends are in seconds of the monotonic clock, so those of

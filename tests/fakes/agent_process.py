@@ -82,13 +82,14 @@ class AgentProcess:
 class Site:
     """A lab with a control plane and an agent; `boxwall` runs the command line against both."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, *agent: str) -> None:
+        """`agent`: more arguments for it."""
         self.lab = lab
         self.server = ServerProcess(folder)
         self.server.start()
         self.agent = AgentProcess(folder, lab.node.name, self.server.target)
         try:
-            self.agent.start()
+            self.agent.start(*agent)
         except BaseException:
             self.close()
             raise
@@ -128,9 +129,9 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(lab: Lab, folder: Path) -> Iterator[Site]:
-    """A running site."""
-    made = Site(lab, folder)
+def site(lab: Lab, folder: Path, *agent: str) -> Iterator[Site]:
+    """A running site. `agent`: more arguments for it."""
+    made = Site(lab, folder, *agent)
     try:
         yield made
     finally:

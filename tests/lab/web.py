@@ -5,6 +5,7 @@ What each connection named, and what it sent, is remembered: a test asks the ser
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Coroutine
@@ -64,20 +65,28 @@ class Web:
         """Stop."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        pending = asyncio.all_tasks(self._loop)
-        for task in pending:
-            task.cancel()
+        self._loop.run_until_complete(self._stop())
+        self._loop.close()
+
+    async def _stop(self) -> None:
         for server in self._servers:
             server.close()
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        self._loop.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self) -> None:
         tls = self._context("default.invalid")
         self._servers = [
-            *[await asyncio.start_server(self._serve(n), "::", n, ssl=tls) for n in TLS_PORTS],
-            *[await asyncio.start_server(self._serve(n), "::", n) for n in HTTP_PORTS],
+            await asyncio.start_server(
+                self._serve(port),
+                sock=socket.create_server(
+                    ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
+                ),
+                ssl=tls if port in TLS_PORTS else None,
+            )
+            for port in (*TLS_PORTS, *HTTP_PORTS)
         ]
 
     def _context(self, name: str) -> ssl.SSLContext:

@@ -1,0 +1,302 @@
+"""What becomes of boxes' queries: the logic, without sockets. Pure but for the leases it asks for.
+
+    query --malformed, refused, cached--> Reply
+          --else--> Ask --> answered --> filter, lease, then Reply
+
+A box hears an address only when it is leased: `lease` puts it into the kernel and returns whether
+it is in force, within a tenth of a millisecond, so it is called, not awaited. The policy is looked
+at when a query comes and again when its answer does.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from boxwall.policy import (
+    Address,
+    Custom,
+    DenyAll,
+    Destination,
+    Name,
+    Policy,
+    Reason,
+    Rule,
+    RuleList,
+    Surroundings,
+    Unlisted,
+    decide,
+    matching_domain,
+)
+from boxwall_agent.dns.answer import Answer, Record
+from boxwall_agent.dns.cache import Cache, Cached
+from boxwall_agent.dns.question import (
+    ANY,
+    AXFR,
+    HTTPS,
+    IXFR,
+    NXDOMAIN,
+    REFUSED,
+    SERVFAIL,
+    SVCB,
+    Malformed,
+    Question,
+    read_query,
+)
+from boxwall_agent.dns.replies import (
+    BLOCKED,
+    FILTERED,
+    ExtendedError,
+    reply,
+    reply_to_malformed,
+)
+
+_NOERROR: Final = 0
+_REMOVED: Final = (Reason.RESERVED_ADDRESS, Reason.DENIED_CIDR)
+_NEVER_BY_NAME: Final = (ANY, AXFR, IXFR)
+_WITHOUT_HINTS: Final = (HTTPS, SVCB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds, and numbers for one box."""
+
+    shortest_lease: float = 5.0
+    longest_lease: float = 3600.0
+    grace: float = 300.0
+    """On top, for clients that remember longer than they should."""
+    queries: float = 200.0
+    """A second, with a burst of as many."""
+    in_flight: int = 100
+    refuse_with: int = NXDOMAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """The box that asks, as it is at this moment. No policy: nothing is allowed."""
+
+    box_id: str
+    policy: Policy | None
+    revision: int
+    surroundings: Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send this."""
+
+    to: object
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask upstream, and call `answered` with the key."""
+
+    key: "Key"
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A name was refused to a box, or all addresses of one. `name` None: it is no real name."""
+
+    box_id: str
+    name: Name | None
+    reason: Reason
+    rule: Rule | None
+
+
+Command: TypeAlias = Reply | Ask | Refused
+Key: TypeAlias = tuple[str, bytes, int]
+"""Box, name on the wire in lower case, type."""
+
+Lease: TypeAlias = Callable[[str, Name, Sequence[Address], float], bool]
+"""Box, name, addresses, seconds: whether the box may reach them by the name now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    question: Question
+    to: object
+    over_tcp: bool
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """A bucket of queries."""
+
+    left: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _No:
+    """Why a question is not asked, and how that is said."""
+
+    reason: Reason
+    rule: Rule | None
+    text: str
+
+
+class Session:
+    """The queries of all boxes."""
+
+    def __init__(self, lease: Lease, limits: Limits = Limits()) -> None:
+        self._lease = lease
+        self._limits = limits
+        self._cache = Cache()
+        self._waiting: dict[Key, list[_Waiting]] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._allowances: dict[str, _Allowance] = {}
+
+    def query(
+        self, asker: Asker, data: bytes, to: object, now: float, *, over_tcp: bool = False
+    ) -> list[Command]:
+        """A box has sent a message. `to`: comes back in its Reply. `now`: seconds."""
+        question = read_query(data)
+        if isinstance(question, Malformed):
+            said = reply_to_malformed(question)
+            return [] if said is None else [Reply(to, said)]
+        if not self._may_ask(asker.box_id, now):
+            return [
+                Reply(to, reply(question, REFUSED, over_tcp=over_tcp)),
+                Refused(asker.box_id, question.name, Reason.RATE_LIMITED, None),
+            ]
+        waiting = _Waiting(question, to, over_tcp)
+        no = _why_not(asker, question)
+        if no is not None:
+            return self._refuse(asker, waiting, no)
+        if question.type in _WITHOUT_HINTS and _is_restricted(asker.policy):
+            return [Reply(to, reply(question, _NOERROR, over_tcp=over_tcp))]
+        key = (asker.box_id, question.raw[:-4].lower(), question.type)
+        cached = self._cache.find(asker.box_id, key[1:], now)
+        if cached is not None:
+            return self._finish(asker, waiting, cached, now)
+        return self._ask(key, waiting)
+
+    def answered(self, key: Key, answer: Answer, asker: Asker | None, now: float) -> list[Command]:
+        """An upstream has answered, or none (FAILED). `asker`: the box as it is now, if it is."""
+        waiting = self._waiting.pop(key, [])
+        self._in_flight[key[0]] -= 1
+        if asker is None:
+            return []
+        cached = self._cache.keep(asker.box_id, key[1:], answer, now)
+        commands: list[Command] = []
+        for one in waiting:
+            no = _why_not(asker, one.question)
+            if no is None:
+                commands += self._finish(asker, one, cached, now)
+            else:
+                commands += self._refuse(asker, one, no)
+        return commands
+
+    def forget(self, box_id: str) -> None:
+        """The box is gone."""
+        self._cache.forget(box_id)
+        self._allowances.pop(box_id, None)
+
+    def _may_ask(self, box_id: str, now: float) -> bool:
+        most = self._limits.queries
+        allowance = self._allowances.setdefault(box_id, _Allowance(most, now))
+        allowance.left = min(most, allowance.left + (now - allowance.since) * most)
+        allowance.since = now
+        if allowance.left < 1:
+            return False
+        allowance.left -= 1
+        return True
+
+    def _ask(self, key: Key, waiting: _Waiting) -> list[Command]:
+        if key in self._waiting:
+            self._waiting[key].append(waiting)
+            return []
+        if self._in_flight[key[0]] >= self._limits.in_flight:
+            question = waiting.question
+            return [Reply(waiting.to, reply(question, SERVFAIL, over_tcp=waiting.over_tcp))]
+        self._in_flight[key[0]] += 1
+        self._waiting[key] = [waiting]
+        return [Ask(key, waiting.question)]
+
+    def _refuse(self, asker: Asker, waiting: _Waiting, no: _No) -> list[Command]:
+        question = waiting.question
+        error = ExtendedError(BLOCKED, f"{no.text} (policy revision {asker.revision})")
+        data = reply(question, self._limits.refuse_with, error=error, over_tcp=waiting.over_tcp)
+        return [Reply(waiting.to, data), Refused(asker.box_id, question.name, no.reason, no.rule)]
+
+    def _finish(self, asker: Asker, waiting: _Waiting, cached: Cached, now: float) -> list[Command]:
+        """Tell the box what it may hear, once that is in force."""
+        question, answer = waiting.question, cached.answer
+        kept, rule = _without_blocked(asker, question.name, answer.records)
+        addresses = [one.address for one in kept if one.address is not None]
+        if answer.addresses and not addresses:
+            return self._filtered(asker, waiting, rule)
+        age = int(now - cached.since)
+        if addresses and _is_restricted(asker.policy):
+            seconds = self._lease_seconds(kept, age)
+            name = question.name
+            if name is None or not self._lease(asker.box_id, name, addresses, seconds):
+                data = reply(question, SERVFAIL, over_tcp=waiting.over_tcp)
+                return [Reply(waiting.to, data)]
+        data = reply(
+            question,
+            answer.code,
+            kept,
+            age=age,
+            longest_ttl=int(self._limits.longest_lease),
+            over_tcp=waiting.over_tcp,
+        )
+        return [Reply(waiting.to, data)]
+
+    def _filtered(self, asker: Asker, waiting: _Waiting, rule: Rule | None) -> list[Command]:
+        because = "" if rule is None else f" by {rule}"
+        text = f"every address is refused{because} (policy revision {asker.revision})"
+        error = ExtendedError(FILTERED, text)
+        question = waiting.question
+        return [
+            Reply(waiting.to, reply(question, _NOERROR, error=error, over_tcp=waiting.over_tcp)),
+            Refused(asker.box_id, question.name, Reason.ANSWER_FILTERED, rule),
+        ]
+
+    def _lease_seconds(self, records: Sequence[Record], age: int) -> float:
+        ttl = min(one.ttl for one in records) - age
+        limits = self._limits
+        return min(max(ttl, limits.shortest_lease), limits.longest_lease) + limits.grace
+
+
+def _is_restricted(policy: Policy | None) -> bool:
+    """Whether only names that an entry matches may be asked for."""
+    return isinstance(policy, Custom) and policy.unlisted is Unlisted.DENY
+
+
+def _why_not(asker: Asker, question: Question) -> _No | None:
+    """Say why a question is not asked; None: it is."""
+    policy = asker.policy
+    if policy is None:
+        return _No(Reason.NO_POLICY, None, "no policy is in force for this box")
+    if isinstance(policy, DenyAll):
+        return _No(Reason.DENY_ALL, Rule(RuleList.MODE, "deny-all"), "the policy is deny-all")
+    if not _is_restricted(policy):
+        return None
+    if question.name is None or matching_domain(policy, question.name) is None:
+        text = f"{question.text} is in no entry of allowed_domains"
+        return _No(Reason.NAME_NOT_ALLOWED, Rule(RuleList.UNLISTED, "deny"), text)
+    if question.type in _NEVER_BY_NAME:
+        return _No(Reason.NAME_NOT_ALLOWED, None, "this type of question is refused")
+    return None
+
+
+def _without_blocked(
+    asker: Asker, name: Name | None, records: Sequence[Record]
+) -> tuple[list[Record], Rule | None]:
+    """What remains of an answer, and the rule that took the last of what does not."""
+    kept: list[Record] = []
+    rule: Rule | None = None
+    for record in records:
+        if record.address is not None and asker.policy is not None:
+            where = Destination(domain=name, address=record.address)
+            verdict = decide(asker.policy, where, surroundings=asker.surroundings)
+            if verdict.reason in _REMOVED:
+                rule = verdict.rule
+                continue
+        kept.append(record)
+    return kept, rule

@@ -1,0 +1,163 @@
+"""Which name does a TLS ClientHello carry? Pure, and total: any bytes have an answer.
+
+RFC 8446 section 4.1.2 and RFC 6066 section 3. Strict where servers could read it otherwise: two
+names, two extensions of a kind, and lengths that do not add up are no ClientHello.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from boxwall.policy import EntryError, Name
+
+LONGEST: Final = 16384
+"""Octets in which a ClientHello has to be over."""
+
+_HANDSHAKE: Final = 22
+_CLIENT_HELLO: Final = 1
+_SERVER_NAME: Final = 0
+_HOST_NAME: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What is there is good so far, and not all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A whole ClientHello. `name` None: it carries none."""
+
+    name: Name | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """It is none."""
+
+    why: str
+
+
+class _Bad(Exception):
+    """Carries what is wrong."""
+
+
+class _Short(Exception):
+    """The message goes on behind what is there."""
+
+
+def read_hello(data: bytes) -> More | Hello | Broken:
+    """Read what a client has sent so far, from the first TLS record on."""
+    try:
+        message = _joined_records(data)
+        return Hello(_name_in(message))
+    except _Short:
+        return Broken("it does not end") if len(data) >= LONGEST else More()
+    except _Bad as exc:
+        return Broken(str(exc))
+
+
+def _joined_records(data: bytes) -> bytes:
+    """The body of the first handshake message, whatever records it is spread over."""
+    message = b""
+    at = 0
+    while True:
+        head = data[at : at + 5]
+        _check_record(head)
+        if len(head) < 5:
+            raise _Short
+        size = int.from_bytes(head[3:5], "big")
+        if not 0 < size <= LONGEST:
+            raise _Bad("a record has an impossible length")
+        message += data[at + 5 : at + 5 + size]
+        _check_message(message)
+        if len(message) >= 4 and len(message) - 4 >= int.from_bytes(message[1:4], "big"):
+            return message[4 : 4 + int.from_bytes(message[1:4], "big")]
+        at += 5 + size
+        if at > len(data):
+            raise _Short
+
+
+def _check_record(head: bytes) -> None:
+    if head and head[0] != _HANDSHAKE:
+        raise _Bad("a record is no handshake")
+    if len(head) > 1 and head[1] != 3:
+        raise _Bad("a record has an unknown version")
+
+
+def _check_message(message: bytes) -> None:
+    if message and message[0] != _CLIENT_HELLO:
+        raise _Bad("the first message is no ClientHello")
+    if len(message) >= 4 and int.from_bytes(message[1:4], "big") > LONGEST:
+        raise _Bad("it is too long")
+
+
+def _name_in(body: bytes) -> Name | None:
+    fields = _Fields(body)
+    fields.take(2 + 32)  # version, random
+    fields.vector(1)  # session id
+    if len(fields.vector(2)) % 2:
+        raise _Bad("its cipher suites are cut")
+    fields.vector(1)  # compression methods
+    if fields.is_over:
+        return None
+    extensions = _Fields(fields.vector(2))
+    fields.must_be_over()
+    seen: set[int] = set()
+    name: Name | None = None
+    while not extensions.is_over:
+        kind = extensions.number(2)
+        value = extensions.vector(2)
+        if kind in seen:
+            raise _Bad("an extension comes twice")
+        seen.add(kind)
+        if kind == _SERVER_NAME:
+            name = _server_name(value)
+    return name
+
+
+def _server_name(value: bytes) -> Name:
+    outer = _Fields(value)
+    names = _Fields(outer.vector(2))
+    outer.must_be_over()
+    kind, name = names.number(1), names.vector(2)
+    names.must_be_over()
+    if kind != _HOST_NAME:
+        raise _Bad("its name is of an unknown kind")
+    try:
+        return Name.parse(name.decode("ascii"))
+    except UnicodeDecodeError:
+        raise _Bad("its name is not ASCII") from None
+    except EntryError as exc:
+        raise _Bad(f"its name: {exc}") from None
+
+
+class _Fields:
+    """Reads one after the other. What is not there is an error: the message is all there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self._at == len(self._data)
+
+    def take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
+        if len(taken) < size:
+            raise _Bad("a field is longer than what it is in")
+        self._at += size
+        return taken
+
+    def number(self, octets: int) -> int:
+        return int.from_bytes(self.take(octets), "big")
+
+    def vector(self, octets: int) -> bytes:
+        return self.take(self.number(octets))
+
+    def must_be_over(self) -> None:
+        if not self.is_over:
+            raise _Bad("something is left behind a field")
+
+
+Read: TypeAlias = More | Hello | Broken

@@ -1,0 +1,58 @@
+"""TCP segments out of whole IP packets, with their payload. Pure, and total."""
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from boxwall.policy import Address
+from boxwall_agent.firstbytes.flow import Segment
+
+_TCP: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Who sends to whom."""
+
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+
+    @property
+    def turned(self) -> "Ends":
+        """The other direction."""
+        return Ends(self.destination, self.destination_port, self.source, self.source_port)
+
+
+def read_segment(packet: bytes) -> tuple[Ends, Segment] | None:
+    """Return the segment in a packet that is not a fragment; None: there is none, or it is cut."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        head, size, protocol = (packet[0] & 15) * 4, int.from_bytes(packet[2:4], "big"), packet[9]
+        addresses, octets = packet[12:20], 4
+    elif version == 6 and len(packet) >= 40:
+        head, size, protocol = 40, 40 + int.from_bytes(packet[4:6], "big"), packet[6]
+        addresses, octets = packet[8:40], 16
+    else:
+        return None
+    if protocol != _TCP or size > len(packet) or size < head + 20:
+        return None
+    return _read(version, addresses, octets, packet[head:size])
+
+
+def _read(
+    version: int, addresses: bytes, octets: int, segment: bytes
+) -> tuple[Ends, Segment] | None:
+    source_port, port, sequence, acknowledged, offset, flags = struct.unpack_from(
+        ">HHIIBB", segment
+    )
+    head = (offset >> 4) * 4
+    if not 20 <= head <= len(segment):
+        return None
+    source, destination = (
+        Address(version, int.from_bytes(one, "big"))
+        for one in (addresses[:octets], addresses[octets:])
+    )
+    ends = Ends(source, source_port, destination, port)
+    return ends, Segment(sequence, acknowledged, flags, segment[head:])
