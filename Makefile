@@ -21,7 +21,8 @@ test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
 	$(if $(ARGS),,$(MAKE) coverage)
 
 coverage: $(READY) ## fails when a branch of the policy core is not tested; part of `make test` without ARGS
-	$(BIN)/pytest tests/boxwall/policy -q --cov=boxwall.policy --cov-branch --cov-fail-under=100
+	$(BIN)/coverage run --source=boxwall.policy -m pytest tests/boxwall/policy -q
+	$(BIN)/coverage report --fail-under=100
 
 check: $(READY) ## format, lint, types, arrows, contract, generated code
 	$(BIN)/ruff format --check
