@@ -100,7 +100,7 @@ def _field(field: Field, octets: bytes) -> str:
             return str(IPv6Address(octets))
         case Field.MARK:
             return f"0x{int.from_bytes(octets, sys.byteorder):08x}"
-        case Field.INTERFACE_INDEX:
+        case Field.INTERFACE_INDEX | Field.PROTOCOL_FAMILY:
             return str(int.from_bytes(octets, sys.byteorder))
         case Field.INTERFACE_NAME:
             return '"' + octets.rstrip(b"\0").decode() + '"'

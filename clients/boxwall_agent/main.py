@@ -22,7 +22,7 @@ from boxwall_agent.options import agent_config, agent_options, option
 
 _CANNOT_START: Final = 1
 _USAGE: Final = 2
-_CLIENT_KEYS: Final = {"output", "timeout"}
+_CLIENT_KEYS: Final = {"as_tenant", "output", "timeout"}
 
 _log = structlog.get_logger()
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
@@ -66,7 +67,7 @@ class NameServer:
             for key, _ in self._selector.select():
                 if key.data is None:
                     return
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, dns.exception.DNSException):
                     key.data()
 
     def _answer_udp(self, udp: socket.socket) -> None:

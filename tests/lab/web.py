@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ from lab.namespaces import Namespace, inside
 
 TLS_PORTS: Final = (443, 8443, 853, 9443)
 HTTP_PORTS: Final = (80, 8080, 8081)
+RETRY_PORT: Final = 9443
+"""TLS wants a key share that clients do not offer at first."""
+
 SIZE: Final = 1 << 20
 
 
@@ -42,7 +46,7 @@ class Web:
         self.authority = folder / "ca.pem"
         self._ca = trustme.CA()
         self._ca.cert_pem.write_to_path(str(self.authority))
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, int], ssl.SSLContext] = {}
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
 
@@ -77,30 +81,34 @@ class Web:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start(self) -> None:
-        tls = self._context("default.invalid")
         self._servers = [
             await asyncio.start_server(
                 self._serve(port),
                 sock=socket.create_server(
                     ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024
                 ),
-                ssl=tls if port in TLS_PORTS else None,
+                ssl=self._tls(port),
             )
             for port in (*TLS_PORTS, *HTTP_PORTS)
         ]
 
-    def _context(self, name: str) -> ssl.SSLContext:
-        made = self._contexts.get(name)
+    def _tls(self, port: int) -> ssl.SSLContext | None:
+        return self._context("default.invalid", port) if port in TLS_PORTS else None
+
+    def _context(self, name: str, port: int) -> ssl.SSLContext:
+        made = self._contexts.get((name, port))
         if made is None:
             made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._ca.issue_cert(name).configure_cert(made)
             made.set_alpn_protocols(["http/1.1"])
-            made.sni_callback = self._choose
-            self._contexts[name] = made
+            made.sni_callback = partial(self._choose, port)
+            if port == RETRY_PORT:
+                made.set_ecdh_curve("secp384r1")
+            self._contexts[name, port] = made
         return made
 
-    def _choose(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        tls.context = self._context(name or "default.invalid")
+    def _choose(self, port: int, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        tls.context = self._context(name or "default.invalid", port)
         self.served.append(Served(port=0, address="", name=name or "(no SNI)"))
 
     def _serve(
@@ -132,7 +140,7 @@ async def _answer_one(
     length = int(headers.get("content-length", "0"))
     if length:
         served.received += await reader.readexactly(length)
-    path = lines[0].split()[1]
+    _, path, *_ = lines[0].split()
     if path.startswith("/bytes/"):
         left = int(path.removeprefix("/bytes/"))
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {left}\r\n\r\n".encode())

@@ -26,6 +26,8 @@ _TRUNCATED: Final = 0x0200
 _RECURSION: Final = 0x0100
 _CHECKING_OFF: Final = 0x0010
 _LONGEST_NAME: Final = 255
+_ECHOED: Final = _OPCODE | _RECURSION
+_DNSSEC_OK: Final = 0x8000
 _SMALLEST_PAYLOAD: Final = 512
 
 
@@ -45,6 +47,8 @@ class Question:
     checking_off: bool
     payload: int | None
     """What the asker takes by UDP, in octets; None: its query carries no EDNS."""
+    dnssec_ok: bool = False
+    """RFC 3225: said back, though no signatures are passed on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Malformed:
 
     id: int
     code: int | None
+    flags: int = 0
+    """Those that the answer repeats."""
     has_edns: bool = False
 
 
@@ -71,13 +77,13 @@ def read_query(data: bytes) -> Asked:
     if flags & _RESPONSE:
         return Malformed(number, None)
     if flags & _OPCODE:
-        return Malformed(number, NOTIMP)
+        return Malformed(number, NOTIMP, flags & _ECHOED)
     if (questions, answers, authorities) != (1, 0, 0) or additional > 1 or flags & _TRUNCATED:
-        return Malformed(number, FORMERR)
+        return Malformed(number, FORMERR, flags & _ECHOED)
     try:
         return _question(data, number, flags, has_more=additional == 1)
     except _Bad:
-        return Malformed(number, FORMERR)
+        return Malformed(number, FORMERR, flags & _ECHOED)
 
 
 def _question(data: bytes, number: int, flags: int, *, has_more: bool) -> Asked:
@@ -85,23 +91,24 @@ def _question(data: bytes, number: int, flags: int, *, has_more: bool) -> Asked:
     if at + 4 > len(data):
         raise _Bad
     kind, of_class = _TAIL.unpack_from(data, at)
-    payload, version = _edns(data[at + 4 :]) if has_more else (None, 0)
+    payload, version, more = _edns(data[at + 4 :]) if has_more else (None, 0, 0)
     if not has_more and at + 4 != len(data):
         raise _Bad
     if version:
-        return Malformed(number, BADVERS, has_edns=True)
+        return Malformed(number, BADVERS, flags & _ECHOED, has_edns=True)
     if of_class != IN:
-        return Malformed(number, REFUSED, has_edns=payload is not None)
-    text = ".".join(_shown(label) for label in labels)
+        return Malformed(number, REFUSED, flags & _ECHOED, has_edns=payload is not None)
+    name = _name(labels)
     return Question(
         id=number,
         raw=data[HEADER : at + 4],
-        text=text,
-        name=_name(labels),
+        text=name.text if name is not None else ".".join(map(_shown, labels)) or ".",
+        name=name,
         type=kind,
         recursion=bool(flags & _RECURSION),
         checking_off=bool(flags & _CHECKING_OFF),
         payload=payload,
+        dnssec_ok=bool(more & _DNSSEC_OK),
     )
 
 
@@ -124,14 +131,16 @@ def _labels(data: bytes) -> tuple[list[bytes], int]:
         at += size
 
 
-def _edns(data: bytes) -> tuple[int, int]:
-    """The asker's payload and version (RFC 6891 section 6.1.2); its options are not looked at."""
+def _edns(data: bytes) -> tuple[int, int, int]:
+    """The asker's payload, version and flags (RFC 6891 section 6.1.2); its options are not looked
+    at.
+    """
     if len(data) < _OPT_RECORD.size:
         raise _Bad
-    root, kind, payload, _, version, _, size = _OPT_RECORD.unpack_from(data)
+    root, kind, payload, _, version, flags, size = _OPT_RECORD.unpack_from(data)
     if root != 0 or kind != OPT or _OPT_RECORD.size + size != len(data):
         raise _Bad
-    return max(payload, _SMALLEST_PAYLOAD), version
+    return max(payload, _SMALLEST_PAYLOAD), version, flags
 
 
 def _name(labels: list[bytes]) -> Name | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from boxwall_agent.dns.answer import Record
-from boxwall_agent.dns.question import BADVERS, IN, OPT, Malformed, Question
+from boxwall_agent.dns.question import BADVERS, CNAME, IN, OPT, Malformed, Question
 
 OUR_PAYLOAD: Final = 1232
 """Octets by UDP that pass every network unbroken."""
@@ -28,7 +28,11 @@ _ANSWER: Final = 0x8080
 _TRUNCATED: Final = 0x0200
 _RECURSION: Final = 0x0100
 _CHECKING_OFF: Final = 0x0010
-_TO_QUESTION: Final = b"\xc0\x0c"
+_DNSSEC_OK: Final = 0x8000
+_POINTER: Final = 0xC000
+_FARTHEST: Final = 0x3FFF
+"""What a pointer can point to."""
+
 _LONGEST_TEXT: Final = 400
 _WITHOUT_EDNS: Final = 512
 _MOST: Final = 65535
@@ -53,13 +57,12 @@ def reply(
     over_tcp: bool = False,
 ) -> bytes:
     """Answer a question. `age`: seconds since the records came; no TTL is above `longest_ttl`."""
-    own_name = question.raw[:-4].lower()
-    parts = [_record(one, own_name, age, longest_ttl) for one in records]
-    opt = _opt(question, error)
+    room = (_MOST if over_tcp else _datagram(question)) - _HEAD.size - len(question.raw)
+    parts = _parts(question, records, age, longest_ttl)
+    opt = _opt(question, error, room)
     flags = _ANSWER | code | (_RECURSION if question.recursion else 0)
     flags |= _CHECKING_OFF if question.checking_off else 0
-    size = len(question.raw) + sum(map(len, parts)) + len(opt) + _HEAD.size
-    if size > _room(question, over_tcp=over_tcp):
+    if sum(map(len, parts)) + len(opt) > room:
         flags |= _TRUNCATED
         parts = []
     head = _HEAD.pack(question.id, flags, 1, len(parts), 0, 1 if opt else 0)
@@ -72,26 +75,44 @@ def reply_to_malformed(bad: Malformed) -> bytes | None:
         return None
     opt = _OPT.pack(0, OPT, OUR_PAYLOAD, bad.code >> 4 << 24, 0) if bad.has_edns else b""
     code = bad.code if bad.code < BADVERS else bad.code & 0xF
-    return _HEAD.pack(bad.id, _ANSWER | code, 0, 0, 0, 1 if opt else 0) + opt
+    return _HEAD.pack(bad.id, _ANSWER | bad.flags | code, 0, 0, 0, 1 if opt else 0) + opt
 
 
-def _record(record: Record, own_name: bytes, age: int, longest_ttl: int) -> bytes:
-    owner = _TO_QUESTION if record.owner == own_name else record.owner
-    ttl = min(max(0, record.ttl - age), longest_ttl)
-    return owner + _RECORD.pack(record.type, IN, ttl, len(record.data)) + record.data
+def _parts(
+    question: Question, records: Iterable[Record], age: int, longest_ttl: int
+) -> list[bytes]:
+    """The records, one after the other. An owner that was named before is a pointer to there
+    (RFC 1035 section 4.1.4): chains of aliases are long, and datagrams are not.
+    """
+    at = _HEAD.size + len(question.raw)
+    named = {question.raw[:-4].lower(): _HEAD.size}
+    parts = []
+    for one in records:
+        before = named.setdefault(one.owner, at)
+        owner = one.owner
+        if before < at and before <= _FARTHEST:
+            owner = (_POINTER | before).to_bytes(2, "big")
+        if one.type == CNAME:
+            named.setdefault(one.data.lower(), at + len(owner) + _RECORD.size)
+        ttl = min(max(0, one.ttl - age), longest_ttl)
+        part = owner + _RECORD.pack(one.type, IN, ttl, len(one.data)) + one.data
+        parts.append(part)
+        at += len(part)
+    return parts
 
 
-def _opt(question: Question, error: ExtendedError | None) -> bytes:
+def _opt(question: Question, error: ExtendedError | None, room: int) -> bytes:
+    """What is too long of an error's text is left out: nobody comes again by TCP for that."""
     if question.payload is None:
         return b""
     option = b""
     if error is not None:
-        text = error.text.encode()[:_LONGEST_TEXT]
+        most = min(_LONGEST_TEXT, room - _OPT.size - _ERROR.size)
+        text = error.text.encode()[:most].decode(errors="ignore").encode()
         option = _ERROR.pack(_EXTENDED_ERROR, 2 + len(text), error.code) + text
-    return _OPT.pack(0, OPT, OUR_PAYLOAD, 0, len(option)) + option
+    flags = _DNSSEC_OK if question.dnssec_ok else 0
+    return _OPT.pack(0, OPT, OUR_PAYLOAD, flags, len(option)) + option
 
 
-def _room(question: Question, *, over_tcp: bool) -> int:
-    if over_tcp:
-        return _MOST
+def _datagram(question: Question) -> int:
     return _WITHOUT_EDNS if question.payload is None else min(question.payload, OUR_PAYLOAD)

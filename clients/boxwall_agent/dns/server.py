@@ -6,12 +6,14 @@ one that the query came to, or the kernel would not know it as an answer.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 import structlog
@@ -23,7 +25,9 @@ from boxwall_agent.dns.session import Ask, Asker, Command, Key, Refused, Reply, 
 _IP_PKTINFO: Final = 8
 _IPV6_RECVPKTINFO: Final = 49
 _PKTINFO: Final = struct.Struct("=I4s4s")
-_LARGEST: Final = 65535
+_LARGEST: Final = 4096
+"""Octets of a datagram; what is cut off one was no query."""
+
 _ANCILLARY: Final = socket.CMSG_SPACE(20)
 _BUFFER: Final = 4 << 20
 _AT_A_TIME: Final = 64
@@ -34,8 +38,15 @@ _BACKLOG: Final = 512
 _TCP_OF_A_BOX: Final = 32
 """Connections at once."""
 
+_TCP_IN_ALL: Final = 1_000
+_TCP_AT_A_TIME: Final = 16
+"""Messages of one connection until another has its turn."""
+
 _TCP_IDLE: Final = 10.0
-"""Seconds that a connection may say nothing, or take to say something."""
+"""Seconds that a connection may say nothing, take to say something, or not listen."""
+
+_NO_FAMILY: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a kernel without IPv6 answers."""
 
 _log = structlog.get_logger()
 
@@ -98,7 +109,7 @@ class DnsServer:
         async with contextlib.AsyncExitStack() as stack:
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             for one in self._tcp:
-                server = await asyncio.start_server(self._serve, sock=one, backlog=_BACKLOG)
+                server = await asyncio.start_server(self._accept, sock=one, backlog=_BACKLOG)
                 stack.callback(server.close)
             for one in self._udp:
                 loop.add_reader(one, self._read, one)
@@ -114,17 +125,16 @@ class DnsServer:
             except OSError as exc:
                 _log.warning("query_not_read", error=str(exc))
                 return
-            asker = self._boxes.asker_at(_address(sender[0]))
-            if asker is not None:
-                to = _Datagram(one, sender, tuple(map(_from_there, ancillary)))
-                self._do(self._query(asker, data, to, over_tcp=False))
+            try:
+                asker = self._boxes.asker_at(_address(sender[0]))
+                if asker is not None:
+                    to = _Datagram(one, sender, tuple(map(_from_there, ancillary)))
+                    self._do(self._query(asker, data, to, over_tcp=False))
+            except Exception as exc:  # noqa: BLE001  # one query must not end the service of others
+                _log.error("query_failed", sender=str(sender[0]), exc_info=exc)
 
     def _query(self, asker: Asker, data: bytes, to: object, *, over_tcp: bool) -> Iterable[Command]:
-        try:
-            return self._session.query(asker, data, to, time.monotonic(), over_tcp=over_tcp)
-        except Exception as exc:  # noqa: BLE001  # one query must not end the service of others
-            _log.error("query_failed", box=asker.box_id, exc_info=exc)
-            return ()
+        return self._session.query(asker, data, to, time.monotonic(), over_tcp=over_tcp)
 
     def _do(self, commands: Iterable[Command]) -> None:
         for command in commands:
@@ -133,8 +143,9 @@ class DnsServer:
                     # What does not go out now is asked for again.
                     with contextlib.suppress(OSError):
                         to.socket.sendmsg([data], to.ancillary, 0, to.sender)
-                case Reply(to=asyncio.Queue() as replies, data=data):
-                    replies.put_nowait(data)
+                case Reply(to=asyncio.StreamWriter() as writer, data=data):
+                    if not writer.is_closing():
+                        writer.write(len(data).to_bytes(2, "big") + data)
                 case Ask(key=key):
                     self._tasks.create_task(self._ask(key))
                 case Refused():
@@ -155,44 +166,56 @@ class DnsServer:
         except Exception as exc:  # noqa: BLE001
             _log.error("answer_failed", box=box_id, exc_info=exc)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asker = self._boxes.asker_at(_address(writer.get_extra_info("peername")[0]))
-        if asker is None or self._connections[asker.box_id] >= _TCP_OF_A_BOX:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        asker = None if peer is None else self._boxes.asker_at(_address(peer[0]))
+        if (
+            asker is None
+            or self._connections[asker.box_id] >= _TCP_OF_A_BOX
+            or self._connections.total() >= _TCP_IN_ALL
+        ):
             writer.transport.abort()
             return
         self._connections[asker.box_id] += 1
+        self._tasks.create_task(self._serve(reader, writer, asker.box_id))
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box_id: str
+    ) -> None:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                replies: asyncio.Queue[bytes] = asyncio.Queue()
-                sending = tasks.create_task(_send(replies, writer))
-                await self._read_stream(reader, replies, asker.box_id)
-                sending.cancel()
-        except* (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._connections[asker.box_id] -= 1
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                await self._read_stream(reader, writer, box_id)
             writer.close()
+            async with asyncio.timeout(_TCP_IDLE):
+                await writer.wait_closed()
+        except OSError:
+            pass  # gone, or too slow
+        except Exception as exc:  # noqa: BLE001  # one connection must not end the service of others
+            _log.error("connection_failed", box=box_id, exc_info=exc)
+        finally:
+            self._connections[box_id] -= 1
+            if not self._connections[box_id]:
+                del self._connections[box_id]
+            writer.transport.abort()
 
     async def _read_stream(
-        self, reader: asyncio.StreamReader, replies: "asyncio.Queue[bytes]", box_id: str
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box_id: str
     ) -> None:
-        """RFC 7766: two octets of length, and a message, again and again."""
+        """RFC 7766: two octets of length, and a message, again and again. Who does not listen is
+        not read from either.
+        """
         while True:
-            async with asyncio.timeout(_TCP_IDLE):
-                size = int.from_bytes(await reader.readexactly(2), "big")
-                data = await reader.readexactly(size)
-            asker = self._boxes.asker(box_id)
-            if asker is None:
-                return
-            self._do(self._query(asker, data, replies, over_tcp=True))
-
-
-async def _send(replies: "asyncio.Queue[bytes]", writer: asyncio.StreamWriter) -> None:
-    while True:
-        data = await replies.get()
-        writer.write(len(data).to_bytes(2, "big") + data)
-        async with asyncio.timeout(_TCP_IDLE):
-            await writer.drain()
+            for _ in range(_TCP_AT_A_TIME):
+                async with asyncio.timeout(_TCP_IDLE):
+                    size = int.from_bytes(await reader.readexactly(2), "big")
+                    data = await reader.readexactly(size)
+                asker = self._boxes.asker(box_id)
+                if asker is None:
+                    return
+                self._do(self._query(asker, data, writer, over_tcp=True))
+                async with asyncio.timeout(_TCP_IDLE):
+                    await writer.drain()
+            await asyncio.sleep(0)
 
 
 def _listening(port: int) -> tuple[list[socket.socket], list[socket.socket]]:
@@ -203,7 +226,7 @@ def _listening(port: int) -> tuple[list[socket.socket], list[socket.socket]]:
             made.append(_bound(socket.AF_INET, socket.SOCK_DGRAM, tried))
             found = int(made[0].getsockname()[1])
             made.append(_bound(socket.AF_INET, socket.SOCK_STREAM, found))
-            if socket.has_ipv6:
+            if _has_ipv6():
                 made.append(_bound(socket.AF_INET6, socket.SOCK_DGRAM, found))
                 made.append(_bound(socket.AF_INET6, socket.SOCK_STREAM, found))
         except OSError:
@@ -212,6 +235,17 @@ def _listening(port: int) -> tuple[list[socket.socket], list[socket.socket]]:
             continue
         return made[::2], made[1::2]
     raise OSError("no port is free for DNS")
+
+
+def _has_ipv6() -> bool:
+    """A kernel may be without, whatever Python was built with."""
+    try:
+        _bound(socket.AF_INET6, socket.SOCK_DGRAM, 0).close()
+    except OSError as exc:
+        if exc.errno in _NO_FAMILY:
+            return False
+        raise
+    return True
 
 
 def _bound(family: int, kind: int, port: int) -> socket.socket:
@@ -244,5 +278,6 @@ def _from_there(one: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
     return one
 
 
+@lru_cache(maxsize=4096)
 def _address(text: object) -> Address:
     return Address.parse(str(text).partition("%")[0])

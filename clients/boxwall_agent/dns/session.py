@@ -17,7 +17,6 @@ from boxwall.policy import (
     Address,
     Custom,
     DenyAll,
-    Destination,
     Name,
     Policy,
     Reason,
@@ -25,10 +24,9 @@ from boxwall.policy import (
     RuleList,
     Surroundings,
     Unlisted,
-    decide,
     matching_domain,
 )
-from boxwall_agent.dns.answer import Answer, Record
+from boxwall_agent.dns.answer import Answer, Record, without_blocked
 from boxwall_agent.dns.cache import Cache, Cached
 from boxwall_agent.dns.question import (
     ANY,
@@ -52,7 +50,6 @@ from boxwall_agent.dns.replies import (
 )
 
 _NOERROR: Final = 0
-_REMOVED: Final = (Reason.RESERVED_ADDRESS, Reason.DENIED_CIDR)
 _NEVER_BY_NAME: Final = (ANY, AXFR, IXFR)
 _WITHOUT_HINTS: Final = (HTTPS, SVCB)
 
@@ -121,6 +118,16 @@ class _Waiting:
     to: object
     over_tcp: bool
 
+    def reply(
+        self,
+        code: int,
+        records: Sequence[Record] = (),
+        error: ExtendedError | None = None,
+        **ages: int,
+    ) -> Reply:
+        made = reply(self.question, code, records, error=error, over_tcp=self.over_tcp, **ages)
+        return Reply(self.to, made)
+
 
 @dataclass(slots=True)
 class _Allowance:
@@ -128,6 +135,14 @@ class _Allowance:
 
     left: float
     since: float
+
+    def take(self, most: float, now: float) -> bool:
+        self.left = min(most, self.left + (now - self.since) * most)
+        self.since = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +169,21 @@ class Session:
         self, asker: Asker, data: bytes, to: object, now: float, *, over_tcp: bool = False
     ) -> list[Command]:
         """A box has sent a message. `to`: comes back in its Reply. `now`: seconds."""
+        most = self._limits.queries
+        allowance = self._allowances.setdefault(asker.box_id, _Allowance(most, now))
+        may_ask = allowance.take(most, now)
         question = read_query(data)
         if isinstance(question, Malformed):
-            said = reply_to_malformed(question)
+            said = reply_to_malformed(question) if may_ask else None
             return [] if said is None else [Reply(to, said)]
-        if not self._may_ask(asker.box_id, now):
-            return [
-                Reply(to, reply(question, REFUSED, over_tcp=over_tcp)),
-                Refused(asker.box_id, question.name, Reason.RATE_LIMITED, None),
-            ]
         waiting = _Waiting(question, to, over_tcp)
+        if not may_ask:
+            return _too_much(asker.box_id, waiting)
         no = _why_not(asker, question)
         if no is not None:
             return self._refuse(asker, waiting, no)
-        if question.type in _WITHOUT_HINTS and _is_restricted(asker.policy):
-            return [Reply(to, reply(question, _NOERROR, over_tcp=over_tcp))]
+        if _is_hidden(asker.policy, question):
+            return [waiting.reply(_NOERROR)]
         key = (asker.box_id, question.raw[:-4].lower(), question.type)
         cached = self._cache.find(asker.box_id, key[1:], now)
         if cached is not None:
@@ -176,19 +191,26 @@ class Session:
         return self._ask(key, waiting)
 
     def answered(self, key: Key, answer: Answer, asker: Asker | None, now: float) -> list[Command]:
-        """An upstream has answered, or none (FAILED). `asker`: the box as it is now, if it is."""
+        """An upstream has answered, or none (FAILED). `asker`: the box as it is now, if it is.
+
+        Of a key that was not asked for, or is answered already, nothing comes.
+        """
         waiting = self._waiting.pop(key, [])
-        self._in_flight[key[0]] -= 1
-        if asker is None:
+        self._in_flight[key[0]] -= len(waiting)
+        if not self._in_flight[key[0]]:
+            del self._in_flight[key[0]]
+        if asker is None or not waiting:
             return []
         cached = self._cache.keep(asker.box_id, key[1:], answer, now)
         commands: list[Command] = []
         for one in waiting:
             no = _why_not(asker, one.question)
-            if no is None:
-                commands += self._finish(asker, one, cached, now)
-            else:
+            if no is not None:
                 commands += self._refuse(asker, one, no)
+            elif _is_hidden(asker.policy, one.question):
+                commands.append(one.reply(_NOERROR))
+            else:
+                commands += self._finish(asker, one, cached, now)
         return commands
 
     def forget(self, box_id: str) -> None:
@@ -196,76 +218,67 @@ class Session:
         self._cache.forget(box_id)
         self._allowances.pop(box_id, None)
 
-    def _may_ask(self, box_id: str, now: float) -> bool:
-        most = self._limits.queries
-        allowance = self._allowances.setdefault(box_id, _Allowance(most, now))
-        allowance.left = min(most, allowance.left + (now - allowance.since) * most)
-        allowance.since = now
-        if allowance.left < 1:
-            return False
-        allowance.left -= 1
-        return True
-
     def _ask(self, key: Key, waiting: _Waiting) -> list[Command]:
+        """Those who wait for the answer to another's question are in flight too."""
+        if self._in_flight[key[0]] >= self._limits.in_flight:
+            return _too_much(key[0], waiting)
+        self._in_flight[key[0]] += 1
         if key in self._waiting:
             self._waiting[key].append(waiting)
             return []
-        if self._in_flight[key[0]] >= self._limits.in_flight:
-            question = waiting.question
-            return [Reply(waiting.to, reply(question, SERVFAIL, over_tcp=waiting.over_tcp))]
-        self._in_flight[key[0]] += 1
         self._waiting[key] = [waiting]
         return [Ask(key, waiting.question)]
 
     def _refuse(self, asker: Asker, waiting: _Waiting, no: _No) -> list[Command]:
-        question = waiting.question
-        error = ExtendedError(BLOCKED, f"{no.text} (policy revision {asker.revision})")
-        data = reply(question, self._limits.refuse_with, error=error, over_tcp=waiting.over_tcp)
-        return [Reply(waiting.to, data), Refused(asker.box_id, question.name, no.reason, no.rule)]
+        error = ExtendedError(BLOCKED, f"policy revision {asker.revision}: {no.text}")
+        return [
+            waiting.reply(self._limits.refuse_with, error=error),
+            Refused(asker.box_id, waiting.question.name, no.reason, no.rule),
+        ]
 
     def _finish(self, asker: Asker, waiting: _Waiting, cached: Cached, now: float) -> list[Command]:
         """Tell the box what it may hear, once that is in force."""
-        question, answer = waiting.question, cached.answer
-        kept, rule = _without_blocked(asker, question.name, answer.records)
+        name, answer = waiting.question.name, cached.answer
+        kept, rule = without_blocked(answer.records, name, asker.policy, asker.surroundings)
         addresses = [one.address for one in kept if one.address is not None]
         if answer.addresses and not addresses:
-            return self._filtered(asker, waiting, rule)
-        age = int(now - cached.since)
+            return _filtered(asker, waiting, rule)
+        age, longest = int(now - cached.since), self._limits.longest_lease
         if addresses and _is_restricted(asker.policy):
-            seconds = self._lease_seconds(kept, age)
-            name = question.name
+            longest = self._lease_seconds(kept, age)
+            seconds = longest + self._limits.grace
             if name is None or not self._lease(asker.box_id, name, addresses, seconds):
-                data = reply(question, SERVFAIL, over_tcp=waiting.over_tcp)
-                return [Reply(waiting.to, data)]
-        data = reply(
-            question,
-            answer.code,
-            kept,
-            age=age,
-            longest_ttl=int(self._limits.longest_lease),
-            over_tcp=waiting.over_tcp,
-        )
-        return [Reply(waiting.to, data)]
-
-    def _filtered(self, asker: Asker, waiting: _Waiting, rule: Rule | None) -> list[Command]:
-        because = "" if rule is None else f" by {rule}"
-        text = f"every address is refused{because} (policy revision {asker.revision})"
-        error = ExtendedError(FILTERED, text)
-        question = waiting.question
-        return [
-            Reply(waiting.to, reply(question, _NOERROR, error=error, over_tcp=waiting.over_tcp)),
-            Refused(asker.box_id, question.name, Reason.ANSWER_FILTERED, rule),
-        ]
+                return [waiting.reply(SERVFAIL)]
+        return [waiting.reply(answer.code, kept, age=age, longest_ttl=int(longest))]
 
     def _lease_seconds(self, records: Sequence[Record], age: int) -> float:
+        """Without the grace: nothing in the answer holds longer than this."""
         ttl = min(one.ttl for one in records) - age
-        limits = self._limits
-        return min(max(ttl, limits.shortest_lease), limits.longest_lease) + limits.grace
+        return min(max(ttl, self._limits.shortest_lease), self._limits.longest_lease)
+
+
+def _too_much(box_id: str, waiting: _Waiting) -> list[Command]:
+    refused = Refused(box_id, waiting.question.name, Reason.RATE_LIMITED, None)
+    return [waiting.reply(REFUSED), refused]
+
+
+def _filtered(asker: Asker, waiting: _Waiting, rule: Rule | None) -> list[Command]:
+    because = "" if rule is None else f" by {rule}"
+    text = f"policy revision {asker.revision}: every address is refused{because}"
+    return [
+        waiting.reply(_NOERROR, error=ExtendedError(FILTERED, text)),
+        Refused(asker.box_id, waiting.question.name, Reason.ANSWER_FILTERED, rule),
+    ]
 
 
 def _is_restricted(policy: Policy | None) -> bool:
     """Whether only names that an entry matches may be asked for."""
     return isinstance(policy, Custom) and policy.unlisted is Unlisted.DENY
+
+
+def _is_hidden(policy: Policy | None, question: Question) -> bool:
+    """Whether the answer would carry keys and addresses past what names are judged by."""
+    return question.type in _WITHOUT_HINTS and _is_restricted(policy)
 
 
 def _why_not(asker: Asker, question: Question) -> _No | None:
@@ -283,20 +296,3 @@ def _why_not(asker: Asker, question: Question) -> _No | None:
     if question.type in _NEVER_BY_NAME:
         return _No(Reason.NAME_NOT_ALLOWED, None, "this type of question is refused")
     return None
-
-
-def _without_blocked(
-    asker: Asker, name: Name | None, records: Sequence[Record]
-) -> tuple[list[Record], Rule | None]:
-    """What remains of an answer, and the rule that took the last of what does not."""
-    kept: list[Record] = []
-    rule: Rule | None = None
-    for record in records:
-        if record.address is not None and asker.policy is not None:
-            where = Destination(domain=name, address=record.address)
-            verdict = decide(asker.policy, where, surroundings=asker.surroundings)
-            if verdict.reason in _REMOVED:
-                rule = verdict.rule
-                continue
-        kept.append(record)
-    return kept, rule

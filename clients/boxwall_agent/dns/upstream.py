@@ -13,15 +13,20 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.query
 import dns.rdatatype
 import structlog
 
-from boxwall_agent.dns.answer import FAILED, Answer, answer_of
+from boxwall_agent.dns.answer import FAILED, Answer, answer_of, shortened
 from boxwall_agent.dns.replies import OUR_PAYLOAD
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _PATIENCE: Final = 1.5
-"""Seconds for one resolver."""
+"""Seconds for one resolver, until the next is asked, or the same again."""
+
+_ROUNDS: Final = 3
+"""A datagram may be lost, and a resolver may look for longer than our patience: it has the answer
+ready when it is asked again."""
 
 _TOTAL: Final = 5.0
 """Seconds for all of them."""
@@ -88,8 +93,13 @@ class Upstream:
     its own.
     """
 
-    def __init__(self, resolvers: tuple[Resolver, ...]) -> None:
+    def __init__(
+        self, resolvers: tuple[Resolver, ...], *, patience: float = _PATIENCE, total: float = _TOTAL
+    ) -> None:
+        """`patience`: seconds for one of them; `total`: for all."""
         self._resolvers = resolvers
+        self._patience = patience
+        self._total = total
         self._bad_until: dict[Resolver, float] = {}
         self._on_their_way = asyncio.Semaphore(_AT_ONCE)
 
@@ -99,37 +109,76 @@ class Upstream:
         query = dns.message.make_query(
             name, dns.rdatatype.RdataType.make(kind), use_edns=0, payload=OUR_PAYLOAD
         )
-        answer = FAILED
         try:
-            async with self._on_their_way, asyncio.timeout(_TOTAL):
-                for resolver in self._in_order():
-                    answer = await self._ask_one(resolver, query, name, kind)
-                    if answer is not FAILED:
-                        break
+            async with asyncio.timeout(self._total), self._on_their_way:
+                return await self._ask_all(query, name, kind)
         except TimeoutError:
             return FAILED
-        return answer
+
+    async def _ask_all(self, query: dns.message.Message, name: dns.name.Name, kind: int) -> Answer:
+        """An answer that is none, such as SERVFAIL, sends us to the next one, but not round."""
+        for _ in range(_ROUNDS):
+            heard = False
+            for resolver in self._in_order():
+                message = await self._ask_one(resolver, query)
+                heard = heard or message is not None
+                answer = FAILED if message is None else answer_of(message, name, kind)
+                if answer is not FAILED:
+                    return answer
+            if heard:
+                break
+        return FAILED
 
     def _in_order(self) -> list[Resolver]:
-        now = time.monotonic()
-        return sorted(self._resolvers, key=lambda one: self._bad_until.get(one, 0.0) > now)
+        return sorted(self._resolvers, key=self._is_bad)
+
+    def _is_bad(self, resolver: Resolver) -> bool:
+        return self._bad_until.get(resolver, 0.0) > time.monotonic()
 
     async def _ask_one(
-        self, resolver: Resolver, query: dns.message.Message, name: dns.name.Name, kind: int
-    ) -> Answer:
+        self, resolver: Resolver, query: dns.message.Message
+    ) -> dns.message.Message | None:
+        """None: it does not answer, and will be asked last for a while."""
         query.id = dns.entropy.random_16()
         try:
-            message, _ = await dns.asyncquery.udp_with_fallback(
-                query,
-                resolver.address,
-                timeout=_PATIENCE,
-                port=resolver.port,
-                ignore_unexpected=True,
-                ignore_errors=True,
-            )
+            async with asyncio.timeout(self._patience):
+                message = await _exchange(resolver, query)
         except (OSError, EOFError, dns.exception.DNSException) as exc:
+            if not self._is_bad(resolver):
+                _log.warning("resolver_does_not_answer", resolver=str(resolver), error=repr(exc))
             self._bad_until[resolver] = time.monotonic() + _AVOIDED
-            _log.warning("resolver_does_not_answer", resolver=str(resolver), error=repr(exc))
-            return FAILED
+            return None
         self._bad_until.pop(resolver, None)
-        return answer_of(message, name, kind)
+        return message
+
+
+async def _exchange(resolver: Resolver, query: dns.message.Message) -> dns.message.Message:
+    """By a datagram; and when the answer does not fit into one, by TCP. What is not the answer is
+    not heard: another sender, id or question.
+    """
+    try:
+        return await dns.asyncquery.udp(
+            query,
+            resolver.address,
+            port=resolver.port,
+            ignore_unexpected=True,
+            ignore_errors=True,
+            raise_on_truncation=True,
+        )
+    except dns.message.Truncated:
+        return await _exchange_by_stream(resolver, query)
+
+
+async def _exchange_by_stream(
+    resolver: Resolver, query: dns.message.Message
+) -> dns.message.Message:
+    reader, writer = await asyncio.open_connection(resolver.address, resolver.port)
+    try:
+        writer.write(query.to_wire(prepend_length=True))
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        message = dns.message.from_wire(shortened(await reader.readexactly(size)))
+    finally:
+        writer.close()
+    if not query.is_response(message):
+        raise dns.query.BadResponse
+    return message

@@ -22,12 +22,15 @@ _HOST_NAME: Final = 0
 class More:
     """What is there is good so far, and not all."""
 
+    name: Name | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A whole ClientHello. `name` None: it carries none."""
+    """A whole ClientHello. `name` None: it carries none. `size`: octets, with record heads."""
 
     name: Name | None
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +48,49 @@ class _Short(Exception):
     """The message goes on behind what is there."""
 
 
+@dataclass(slots=True)
+class _Found:
+    """What was read before the bytes ran out."""
+
+    name: Name | None = None
+
+
 def read_hello(data: bytes) -> More | Hello | Broken:
     """Read what a client has sent so far, from the first TLS record on."""
+    found = _Found()
     try:
-        message = _joined_records(data)
-        return Hello(_name_in(message))
+        body, size = _joined_records(data)
+        _read_body(_Fields(body, is_whole=size > 0), found)
     except _Short:
-        return Broken("it does not end") if len(data) >= LONGEST else More()
+        return Broken("it does not end") if len(data) >= LONGEST else More(found.name)
     except _Bad as exc:
         return Broken(str(exc))
+    return Hello(found.name, size)
 
 
-def _joined_records(data: bytes) -> bytes:
-    """The body of the first handshake message, whatever records it is spread over."""
+def _joined_records(data: bytes) -> tuple[bytes, int]:
+    """The body of the first handshake message, whatever records it is spread over, and where they
+    end; 0: it is not all there. Nothing may follow it in its record: that would not be read.
+    """
     message = b""
     at = 0
-    while True:
+    while at <= len(data):
         head = data[at : at + 5]
         _check_record(head)
         if len(head) < 5:
-            raise _Short
+            break
         size = int.from_bytes(head[3:5], "big")
         if not 0 < size <= LONGEST:
             raise _Bad("a record has an impossible length")
         message += data[at + 5 : at + 5 + size]
         _check_message(message)
         if len(message) >= 4 and len(message) - 4 >= int.from_bytes(message[1:4], "big"):
-            return message[4 : 4 + int.from_bytes(message[1:4], "big")]
+            end = 4 + int.from_bytes(message[1:4], "big")
+            if len(message) > end or at + 5 + size > len(data):
+                raise _Bad("another message shares its record")
+            return message[4:end], at + 5 + size
         at += 5 + size
-        if at > len(data):
-            raise _Short
+    return message[4:], 0
 
 
 def _check_record(head: bytes) -> None:
@@ -91,28 +107,24 @@ def _check_message(message: bytes) -> None:
         raise _Bad("it is too long")
 
 
-def _name_in(body: bytes) -> Name | None:
-    fields = _Fields(body)
+def _read_body(fields: "_Fields", found: _Found) -> None:
     fields.take(2 + 32)  # version, random
     fields.vector(1)  # session id
     if len(fields.vector(2)) % 2:
         raise _Bad("its cipher suites are cut")
     fields.vector(1)  # compression methods
     if fields.is_over:
-        return None
-    extensions = _Fields(fields.vector(2))
-    fields.must_be_over()
+        return
+    fields.must_be_left(fields.number(2))
     seen: set[int] = set()
-    name: Name | None = None
-    while not extensions.is_over:
-        kind = extensions.number(2)
-        value = extensions.vector(2)
+    while not fields.is_over:
+        kind = fields.number(2)
+        value = fields.vector(2)
         if kind in seen:
             raise _Bad("an extension comes twice")
         seen.add(kind)
         if kind == _SERVER_NAME:
-            name = _server_name(value)
-    return name
+            found.name = _server_name(value)
 
 
 def _server_name(value: bytes) -> Name:
@@ -132,18 +144,25 @@ def _server_name(value: bytes) -> Name:
 
 
 class _Fields:
-    """Reads one after the other. What is not there is an error: the message is all there."""
+    """Reads one after the other. What is not there is an error, unless it may come yet."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, is_whole: bool = True) -> None:
         self._data = data
         self._at = 0
+        self._is_whole = is_whole
 
     @property
     def is_over(self) -> bool:
-        return self._at == len(self._data)
+        return self._is_whole and self._at == len(self._data)
+
+    def must_be_left(self, size: int) -> None:
+        if self._is_whole and len(self._data) - self._at != size:
+            raise _Bad("its extensions do not end where it ends")
 
     def take(self, size: int) -> bytes:
         taken = self._data[self._at : self._at + size]
+        if len(taken) < size and not self._is_whole:
+            raise _Short
         if len(taken) < size:
             raise _Bad("a field is longer than what it is in")
         self._at += size

@@ -6,7 +6,7 @@ HTTP passes at the level of addresses, as SSH and databases do.
 
 import re
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from boxwall.policy import Name, Reason
 from boxwall_agent.firstbytes.hello import LONGEST, Broken, Hello, More, read_hello
@@ -16,9 +16,10 @@ WEB_PORTS: Final = frozenset((80, 443, 8080, 8443))
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A ClientHello. `name` None: it carries none."""
+    """A ClientHello. `name` None: it carries none. `end`: how many octets it took to get there."""
 
     name: Name | None
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Unwanted:
 Opening: TypeAlias = More | Tls | Http | Opaque | Unwanted
 
 _UNRECOGNISED: Final = Unwanted(Reason.UNRECOGNISED_PROTOCOL)
-_PROXY_1: Final = b"PROXY "
+_PROXY_1: Final = re.compile(rb"PROXY[ \t]")
 _PROXY_2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _REQUEST_LINE: Final = re.compile(
@@ -51,13 +52,18 @@ _REQUEST_LINE: Final = re.compile(
 _HTTP_2: Final = re.compile(rb"[^\n]*HTTP/2")
 _TEXT: Final = re.compile(rb"[\t\x20-\x7e]*\r?")
 _LONGEST_LINE: Final = 8192
+_RECORDS: Final = frozenset(range(20, 25))
+"""First octets of TLS records. What begins with one is TLS, and must begin with a ClientHello."""
+
 _SSL_REQUESTS: Final = (b"\0\0\0\x08\x04\xd2\x16\x2f", b"\0\0\0\x08\x04\xd2\x16\x30")
 """PostgreSQL's SSLRequest and GSSENCRequest."""
 
-_BEFORE_TLS: Final = re.compile(
-    rb"(?:[A-Za-z0-9.]{1,32} +)?(?:EHLO|LHLO|HELO|NOOP|CAPA|CAPABILITY|ID|AUTH)\b[^\n]*", re.I
+_MAIL_PORTS: Final = frozenset((25, 110, 143, 587, 2525, 4190))
+_WITHOUT_TLS: Final = re.compile(
+    rb"(?:[A-Za-z0-9.]{1,32} +)?(?:DATA|BDAT|AUTH|AUTHENTICATE|LOGIN|USER|PASS|APOP|SELECT)\b.*",
+    re.I,
 )
-"""What mail clients say before STARTTLS: SMTP, IMAP with a tag, POP3."""
+"""With what mail clients go on that do not want TLS: SMTP, IMAP with a tag, POP3."""
 
 _STARTTLS: Final = re.compile(rb"(?:[A-Za-z0-9.]{1,32} +)?(?:STARTTLS|STLS)[ \t]*\r?", re.I)
 
@@ -75,30 +81,37 @@ def read_opening(data: bytes, port: int, http_ports: frozenset[int] = frozenset(
 def _read(data: bytes, port: int, http_ports: frozenset[int]) -> Opening:
     if not data:
         return More()
-    if data[0] == 0x16:
-        return _tls(data)
-    if _is_version_2(data):
+    if data[0] in _RECORDS:
+        return _tls(data, 0)
+    if _is_version_2(data) or _PROXY_1.match(data) or data.startswith(_PROXY_2):
         return _UNRECOGNISED
-    for preface in (_PROXY_1, _PROXY_2):
-        if data.startswith(preface):
-            return _UNRECOGNISED
-    for request in _SSL_REQUESTS:
-        if data.startswith(request):
-            return _after_upgrade(data[len(request) :])
-        if request.startswith(data):
-            return More()
-    return _text(data, port, http_ports)
+    if any(one.startswith(data[: len(one)]) for one in _SSL_REQUESTS):
+        return _after_ssl_request(data)
+    return _text(data, 0, port, http_ports)
 
 
-def _tls(data: bytes) -> Opening:
-    found = read_hello(data)
+def _tls(data: bytes, at: int) -> Opening:
+    found = read_hello(data[at:])
     match found:
         case More():
             return found
         case Hello():
-            return Tls(found.name)
+            return Tls(found.name, at + found.size)
         case Broken():
             return _UNRECOGNISED
+        case _:
+            assert_never(found)
+
+
+def _after_ssl_request(data: bytes) -> Opening:
+    """A server may decline one and take the next; then TLS begins, or goes on without."""
+    at = 0
+    while any(data.startswith(one, at) for one in _SSL_REQUESTS):
+        at += len(_SSL_REQUESTS[0])
+    rest = data[at:]
+    if any(one.startswith(rest) for one in _SSL_REQUESTS):
+        return More()
+    return _tls(data, at) if rest[0] in _RECORDS else Opaque()
 
 
 def _is_version_2(data: bytes) -> bool:
@@ -106,28 +119,28 @@ def _is_version_2(data: bytes) -> bool:
     return len(data) >= 5 and data[0] & 0x80 != 0 and data[2] == 1 and data[3] in (0, 3)
 
 
-def _after_upgrade(data: bytes) -> Opening:
-    """TLS may begin now; a server that does not want it makes the client go on without."""
-    if not data:
-        return More()
-    return _tls(data) if data[0] == 0x16 else Opaque()
+def _text(data: bytes, at: int, port: int, http_ports: frozenset[int]) -> Opening:
+    """Requests of HTTP, and commands of mail, line by line; white space before one does not count.
 
-
-def _text(data: bytes, port: int, http_ports: frozenset[int]) -> Opening:
-    """Requests of HTTP, and commands of mail. Empty lines before the first one do not count."""
-    rest = data.lstrip(b"\r\n")
-    line, newline, after = rest.partition(b"\n")
-    if _REQUEST_LINE.match(line):
-        return _http(line, bool(newline), port, http_ports)
-    if not _TEXT.fullmatch(line):
-        return Opaque()
-    if not newline:
-        return More() if len(line) < _LONGEST_LINE else Opaque()
-    if _STARTTLS.fullmatch(line):
-        return _after_upgrade(after)
-    if _BEFORE_TLS.fullmatch(line):
-        return _text(after, port, http_ports) if after else More()
-    return Opaque()
+    A server that refuses what a mail client says first takes STARTTLS all the same, so on the ports
+    of mail every line is read until one goes on without TLS.
+    """
+    while at < len(data):
+        at = len(data) - len(data[at:].lstrip(b"\r\n \t"))
+        if data[at : at + 1] and data[at] in _RECORDS:
+            return _tls(data, at)
+        line, newline, _ = data[at:].partition(b"\n")
+        if _REQUEST_LINE.match(line):
+            return _http(line, bool(newline), port, http_ports)
+        if not _TEXT.fullmatch(line):
+            return Opaque()
+        if not newline:
+            break
+        is_mail = port in _MAIL_PORTS and not _WITHOUT_TLS.fullmatch(line)
+        if not is_mail and not _STARTTLS.fullmatch(line):
+            return Opaque()
+        at += len(line) + 1
+    return More() if len(data) - at < _LONGEST_LINE else Opaque()
 
 
 def _http(line: bytes, is_whole: bool, port: int, http_ports: frozenset[int]) -> Opening:

@@ -215,8 +215,8 @@ def _unproven(naming: Naming | None) -> Iterator[Rule]:
             relay = (immediate(host32(RELAYED)), set_ct(Ct.MARK), _ACCEPT)
             http = (*new, *_BARE_SYN, _PORT, equals(_port(port)))
             yield Rule(chain, (*http, *relay), "clear HTTP")
-    yield Rule(chain, (*_BARE_SYN, _goto("inspect")))
-    yield Rule(chain, (*_ANY_SYN, _goto("refuse")))
+    yield Rule(chain, (*new, *_BARE_SYN, _goto("inspect")))
+    yield Rule(chain, (*_ANY_SYN, _DROP), "an opening of what is open")
     yield Rule(chain, (*new, _goto("refuse")), "its opening was not seen")
     # There is no arithmetic: for each length that the header can have, is there an octet after it?
     for words in (8, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15):
@@ -244,6 +244,7 @@ def _named() -> Iterator[Rule]:
         yield Rule(chain, (*_class(meta(Meta.MARK), mark), _goto("verdict")))
     yield Rule(chain, (*_TCP, ct(Ct.MARK), equals(host32(RELAYED)), _ACCEPT), "to the agent")
     read = (*_TCP, *_class(ct(Ct.MARK), READ))
+    yield Rule(chain, (*read, *_ANY_SYN, _DROP), "an opening of what is open")
     yield Rule(chain, (*read, *_live_grant(Meta.IIF), _goto("inspect")), "not acknowledged yet")
     yield Rule(chain, (*_TCP, ct(Ct.MARK), equals(host32(REFUSED)), _goto("refuse_named")))
     yield Rule(chain, (*_TCP, ct(Ct.MARK), differs(host32(0)), _goto("refuse")), "withdrawn")
@@ -287,6 +288,8 @@ def _named_answer() -> Iterator[Rule]:
         opened_to = ct(family.ct_destination, small_register(1), direction=ORIGINAL)
         leased = (meta(Meta.OIF), opened_to, lookup(f"lease{family.suffix}", into=R1))
         nothing_read = (ct(Ct.MARK), equals(host32(0)))
+        opening = (*nothing_read, *_TCP, *_ANY_SYN, *family.match, *leased)
+        yield Rule(chain, (*opening, _goto("inspect_answer")), "leased: where the stream begins")
         yield Rule(
             chain, (*nothing_read, *family.match, *leased, _ACCEPT), "leased, nothing read yet"
         )

@@ -1,4 +1,5 @@
-"""What does root inside a box try to get out? One program, run inside, that knows nothing of what stands in its way.
+"""What does root inside a box try to get out? One program, run inside, that knows nothing of what
+stands in its way.
 
     python -m attempts '{"allowed": ..., ...}'
 

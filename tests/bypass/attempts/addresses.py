@@ -23,7 +23,10 @@ _BLOCKED = (
     ("private", ("10.1.2.3", "172.16.5.5", "192.168.1.1", "100.64.0.1", "fd12::1")),
     ("this host", ("0.0.0.0", "0.1.2.3", "::")),
     ("multicast and broadcast", ("224.0.0.251", "239.1.1.1", "255.255.255.255", "ff05::1")),
-    ("mapped, translated, tunnelled", ("::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "2001::1")),
+    (
+        "mapped, translated, tunnelled",
+        ("::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "2001::1"),
+    ),
     ("reserved", ("240.0.0.1", "198.18.0.1", "192.88.99.1", "2001:db8::1", "3fff::1", "4000::1")),
 )
 
@@ -103,7 +106,15 @@ def _(s: Surroundings, mark: str) -> None:
     for kind in (134, 137):
         message = struct.pack(">BBHIII", kind, 0, 0, 64 << 24, 0, 0) + mark.encode() + b"\0" * 7
         for target in ("ff02::1", *(one for one in s.elsewhere if ":" in one)):
-            send_raw(ip(source, target, ICMPV6, with_checksum(source, target, ICMPV6, message, 2), ttl=255))
+            send_raw(
+                ip(
+                    source,
+                    target,
+                    ICMPV6,
+                    with_checksum(source, target, ICMPV6, message, 2),
+                    ttl=255,
+                )
+            )
 
 
 @attempt("spoofing", "packet marks")
@@ -112,7 +123,7 @@ def _(s: Surroundings, mark: str) -> None:
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         for value in (0x00000001, 0x20000001, 0x30000001, 0x80000000, 0x42570001):
             with socket.socket(family, socket.SOCK_DGRAM) as made:
-                made.setsockopt(socket.SOL_SOCKET, 36, value)
+                made.setsockopt(socket.SOL_SOCKET, 36, struct.pack("=I", value))
                 try:
                     made.sendto(mark.encode(), (target, 4242))
                 except OSError:

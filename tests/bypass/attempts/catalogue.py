@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,11 @@ class Surroundings:
     @classmethod
     def read(cls, text: str) -> Self:
         """Read JSON."""
-        given = json.loads(text)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        given: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)

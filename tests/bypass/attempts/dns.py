@@ -1,5 +1,6 @@
 """Names that carry something out, and answers that bring something in."""
 
+import contextlib
 import socket
 
 from attempts.catalogue import Surroundings, attempt
@@ -69,10 +70,8 @@ def _(s: Surroundings, mark: str) -> None:
 
 @attempt("DNS", "below an allowed name that is no wildcard")
 def _(s: Surroundings, mark: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         socket.getaddrinfo(f"{mark}.{s.allowed_name}", 443)
-    except OSError:
-        pass
 
 
 @attempt("DNS", "over TLS and over HTTPS, elsewhere")

@@ -1,10 +1,15 @@
 """An allowed address, and a name that is not allowed there."""
 
+import contextlib
 import socket
+import ssl
 import struct
 
 from attempts.catalogue import Surroundings, attempt
-from attempts.wire import ACK, FIN, PSH, URG, client_hello, opened, say
+from attempts.wire import ACK, FIN, PSH, URG, client_hello, opened, say, tls_client
+
+RETRY_PORT = 9443
+"""Where servers want another key share than clients offer first."""
 
 
 def evil(mark: str) -> str:
@@ -88,7 +93,9 @@ def _with_names(hello: bytes, at: int, old: int, entries: bytes) -> bytes:
     grown = len(made) - len(hello)
     record = struct.unpack_from(">H", hello, 3)[0] + grown
     handshake = int.from_bytes(hello[6:9], "big") + grown
-    made = made[:3] + struct.pack(">H", record) + made[5:6] + handshake.to_bytes(3, "big") + made[9:]
+    made = (
+        made[:3] + struct.pack(">H", record) + made[5:6] + handshake.to_bytes(3, "big") + made[9:]
+    )
     extensions_at = _extensions_at(hello)
     (size,) = struct.unpack_from(">H", hello, extensions_at)
     return made[:extensions_at] + struct.pack(">H", size + grown) + made[extensions_at + 2 :]
@@ -106,21 +113,35 @@ def _(s: Surroundings, mark: str) -> None:
     _resolve(s)
     good, bad = client_hello(s.allowed_name), client_hello(evil(mark))
     for target in s.allowed_at:
-        for trick in ({"ttl": 1}, {"spoil": True}, {"options": _old_timestamp()}, {"ack": 1}):
+        for trick in ({"ttl": 1}, {"spoil": True}, {"is_old": True}, {"ack": 1}):
             try:
                 made = opened(target, 443)
             except OSError:
                 continue
             made.segment(good, **trick)
-            made.answers(0.05)
-            made.segment(bad)
+            if not made.is_answered():  # else the server has it, and all that follows may pass
+                made.segment(bad)
             made.answers()
             made.close()
 
 
-def _old_timestamp() -> bytes:
-    """RFC 7323: a server drops what is older than what it has seen."""
-    return b"\x01\x01\x08\x0a" + struct.pack(">II", 1, 0)
+@attempt("names", "another name in the ClientHello that a server asks for a second time")
+def _(s: Surroundings, mark: str) -> None:
+    _resolve(s)
+    wrong = f"ev.{mark}".encode()
+    good = s.allowed_name.encode()
+    assert len(wrong) == len(good), "the names must be of one length"
+    for target in s.allowed_at:
+        try:
+            with socket.create_connection((target, RETRY_PORT), timeout=1) as made:
+                client, coming, going = tls_client(s.allowed_name)
+                for _ in range(2):
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        client.do_handshake()
+                    made.sendall(going.read().replace(good, wrong) if _ else going.read())
+                    coming.write(made.recv(65536))
+        except (OSError, ssl.SSLError):
+            continue
 
 
 @attempt("names", "overlapping segments that say different things")
@@ -242,7 +263,9 @@ def _(s: Surroundings, mark: str) -> None:
         _each(s, port, preface + mark.encode())
         _each(s, port, proxy + client_hello(evil(mark)))
         _each(s, port, second + client_hello(evil(mark)))
-        _each(s, port, f"CONNECT {evil(mark)}:443 HTTP/1.1\r\nHost: {s.allowed_name}\r\n\r\n".encode())
+        _each(
+            s, port, f"CONNECT {evil(mark)}:443 HTTP/1.1\r\nHost: {s.allowed_name}\r\n\r\n".encode()
+        )
         _each(s, port, _http(s.allowed_name, more=f"Upgrade: h2c\r\nX-Mark: {mark}\r\n"))
 
 

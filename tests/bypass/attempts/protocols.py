@@ -22,7 +22,10 @@ def _(s: Surroundings, mark: str) -> None:
             send_raw(ip(source, target, protocol, b"\0" * 8 + mark.encode()))
 
 
-@attempt("protocols", "GRE and UDP other than the name check reads, to an allowed name's address, QUIC inside")
+@attempt(
+    "protocols",
+    "GRE and UDP other than the name check reads, to an allowed name's address, QUIC inside",
+)
 def _(s: Surroundings, mark: str) -> None:
     initial = b"\xc3\0\0\0\1\x08" + bytes(8) + b"\0\0" + mark.encode()
     for target in s.allowed_at:
@@ -50,7 +53,9 @@ def _(s: Surroundings, mark: str) -> None:
     for number, order in enumerate((pieces, pieces[::-1], [(0, whole[:32]), *pieces])):
         for offset, piece in order:
             more = 0x2000 if offset + len(piece) < len(whole) else 0
-            send_raw(ip(source, target, UDP, piece, fragment=more | offset // 8, number=90 + number))
+            send_raw(
+                ip(source, target, UDP, piece, fragment=more | offset // 8, number=90 + number)
+            )
 
 
 @attempt("protocols", "IPv6 fragments and extension headers")

@@ -1,0 +1,340 @@
+"""Names in force: real resolvers and real clients in a box, real servers outside."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.agent_process import Site, eventually
+from lab.dns import RESOLVER, NameServer
+from lab.network import NODE, Box, Lab
+from lab.web import RETRY_PORT, Web
+
+API, CDN = "api.example.com", "img.cdn.example.com"
+POLICY = ("--allow-domain", API, "--allow-domain", "*.cdn.example.com")
+
+
+class World(Site):
+    """A site with an internet that has names."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.names = NameServer(lab.internet)
+        self.web = Web(lab.internet, folder)
+        self.names.zone = {
+            API: ["5.5.5.5", "2600:5::5"],
+            "*.cdn.example.com": ["6.6.6.6"],
+            "evil.example.net": ["5.5.5.5", "2600:5::5"],
+            "*.many.example.com": ["5.5.5.5"],
+        }
+        self._resolv_conf = folder / "resolv.conf"
+        self._resolv_conf.write_text("nameserver 8.8.8.8\noptions timeout:2 attempts:1\n")
+        super().__init__(lab, folder, "--dns-upstream", RESOLVER)
+
+    def inside(
+        self, box: Box, *command: str, timeout: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the box, with a name server that is nobody's."""
+        return subprocess.run(
+            self.command_inside(box, *command), capture_output=True, text=True, timeout=timeout
+        )
+
+    def command_inside(self, box: Box, *command: str) -> tuple[str, ...]:
+        """The command line for that."""
+        prepare = f'mount --bind {self._resolv_conf} /etc/resolv.conf && exec "$@"'
+        return ("ip", "netns", "exec", box.name, "sh", "-c", prepare, "sh", *command)
+
+    def python(self, box: Box, code: str, timeout: float = 30) -> str:
+        """What a Python program in the box prints."""
+        done = self.inside(box, sys.executable, "-c", code, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def curl(self, box: Box, url: str, *more: str) -> subprocess.CompletedProcess[str]:
+        """Fetch a URL."""
+        known = (
+            "--cacert",
+            str(self.web.authority),
+            "--max-time",
+            "10",
+            "--silent",
+            "--show-error",
+        )
+        return self.inside(box, "curl", *known, *more, url)
+
+    def close(self) -> None:
+        """Stop everything."""
+        super().close()
+        self.names.close()
+        self.web.close()
+
+
+@pytest.fixture
+def here(lab: Lab, tmp_path: Path) -> Iterator[World]:
+    """A running world."""
+    made = World(lab, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def box(here: World) -> Box:
+    """A box that may reach two names."""
+    return here.box("b1", *POLICY)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (f"https://{API}/", "5.5.5.5"),
+        (f"https://{API}/", "2600:5::5"),
+        (f"https://{CDN}/", "6.6.6.6"),
+        (f"https://{API}:8443/", "5.5.5.5"),
+        (f"https://{API}:{RETRY_PORT}/", "2600:5::5"),
+        (f"http://{API}/", "5.5.5.5"),
+        (f"http://{API}:8080/", "2600:5::5"),
+    ],
+)
+def test_an_allowed_name_is_reached_at_the_first_try(
+    here: World, box: Box, url: str, address: str
+) -> None:
+    done = here.curl(box, url, "-6" if ":" in address else "-4")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"this is {url.split('/')[2].partition(':')[0]} at {address}\n"
+
+
+def test_another_name_at_an_allowed_address_is_refused_and_its_server_hears_nothing(
+    here: World, box: Box
+) -> None:
+    here.curl(box, f"https://{API}/")
+
+    for url in ("https://evil.example.net/", "http://evil.example.net/"):
+        port = "443" if url.startswith("https") else "80"
+        done = here.curl(box, url, "--insecure", "--resolve", f"evil.example.net:{port}:5.5.5.5")
+        assert done.returncode != 0 or "refused: NAME_MISMATCH" in done.stdout
+    assert "evil.example.net" not in here.web.names()
+    refusals = here.must("refusals", "b1")["refusals"]
+    assert {one["reason"] for one in refusals} == {"NAME_MISMATCH"}
+
+
+def test_a_name_that_is_not_allowed_is_asked_of_nobody(here: World, box: Box) -> None:
+    done = here.curl(box, "https://evil.example.net/")
+
+    assert done.returncode == 6  # could not resolve
+    assert here.names.questions == []
+
+
+def test_a_box_that_may_reach_nothing_sends_no_query_anywhere(here: World) -> None:
+    box = here.box("b2", "--mode", "deny-all")
+    here.lab.internet.witness.look()
+
+    for server in ("8.8.8.8", NODE[0], "10.1.1.1", "2600::8"):
+        asked = f"""
+import dns.message, dns.query, dns.rcode
+for ask in (dns.query.udp, dns.query.tcp):
+    print(dns.rcode.to_text(ask(dns.message.make_query("x.{API}", "A"), "{server}", 3).rcode()))
+"""
+        assert here.python(box, asked).split() == ["NXDOMAIN", "NXDOMAIN"]
+    came = here.lab.internet.witness.look()
+    assert [one for one in came if 53 in one.ports and one.protocol in (6, 17)] == []
+
+
+def test_a_refusal_names_the_rule_and_the_revision(here: World, box: Box) -> None:
+    asked = """
+import dns.message, dns.query
+answer = dns.query.udp(dns.message.make_query("evil.example.net", "A", use_edns=0), "9.9.9.9", 3)
+print(answer.options[0].to_text(), answer.authority)
+"""
+    said = here.python(box, asked)
+    assert "EDE 15 (Blocked)" in said
+    assert "policy revision 1: evil.example.net is in no entry of allowed_domains" in said
+    assert said.endswith("[]\n")
+
+
+def test_a_policy_that_adds_a_name_works_for_the_next_query(here: World, box: Box) -> None:
+    assert here.curl(box, "https://evil.example.net/").returncode == 6
+
+    here.must("policy", "set", "b1", *POLICY, "--allow-domain", "evil.example.net", "--wait", "10s")
+
+    assert here.curl(box, "https://evil.example.net/").returncode == 0
+
+
+DOWNLOAD = """
+import socket, ssl, sys, time
+context = ssl.create_default_context(cafile={authority!r})
+made = []
+for name in {names!r}:
+    one = context.wrap_socket(socket.create_connection((name, 443), 5), server_hostname=name)
+    one.sendall(f"GET /bytes/10000000000 HTTP/1.1\\r\\nHost: {{name}}\\r\\n\\r\\n".encode())
+    one.recv(100)
+    made.append(one)
+print("begun", flush=True)
+last = dict.fromkeys({names!r}, 0.0)
+until = time.monotonic() + 20
+while time.monotonic() < until and made:
+    for name, one in zip({names!r}, list(made)):
+        if one is None:
+            continue
+        try:
+            if not one.recv(65536):
+                raise OSError
+            last[name] = time.monotonic()
+        except OSError as exc:
+            made[{names!r}.index(name)] = None
+            print("ended", name, time.monotonic(), flush=True)
+"""
+
+
+def test_withdrawing_one_of_two_names_on_one_address_cuts_its_connections_only(
+    here: World, box: Box
+) -> None:
+    here.names.zone["*.cdn.example.com"] = ["5.5.5.5"]
+    code = DOWNLOAD.format(authority=str(here.web.authority), names=[API, CDN])
+    with subprocess.Popen(
+        here.command_inside(box, sys.executable, "-c", code), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        here.must("policy", "set", "b1", "--allow-domain", "*.cdn.example.com", "--wait", "10s")
+        returned = time.monotonic()
+        ended = process.stdout.readline().split()
+        time.sleep(1)
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read()
+    assert ended[:2] == ["ended", API]
+    assert float(ended[2]) - returned < 0.1
+    assert rest == ""
+
+
+def test_names_that_stay_allowed_keep_their_connections_over_many_updates(
+    here: World, box: Box
+) -> None:
+    url = f"https://{API}/bytes/200000000"
+    command = (
+        "curl",
+        "--cacert",
+        str(here.web.authority),
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{size_download}",
+        url,
+    )
+    with subprocess.Popen(
+        here.command_inside(box, *command), stdout=subprocess.PIPE, text=True
+    ) as process:
+        for number in range(10):
+            cidr = f"7.7.{number}.0/24"
+            here.must("policy", "set", "b1", *POLICY, "--allow-cidr", cidr, "--wait", "10s")
+        assert process.stdout is not None
+        assert process.stdout.read() == "200000000"
+
+
+def test_a_denied_network_that_covers_one_address_of_a_name_ends_that_one(
+    here: World, box: Box
+) -> None:
+    assert here.curl(box, f"https://{API}/", "-4").returncode == 0
+
+    here.must("policy", "set", "b1", *POLICY, "--deny-cidr", "5.0.0.0/8", "--wait", "10s")
+
+    assert here.curl(box, f"https://{API}/", "-4").returncode != 0
+    assert here.curl(box, f"https://{API}/", "-6").returncode == 0
+
+
+def test_an_answer_with_private_addresses_is_filtered(here: World, box: Box) -> None:
+    here.names.zone[API] = ["10.0.0.1", "169.254.169.254"]
+    asked = f"""
+import dns.message, dns.query
+answer = dns.query.udp(dns.message.make_query("{API}", "A", use_edns=0), "9.9.9.9", 3)
+print(len(answer.answer), answer.options[0].to_text())
+"""
+    assert here.python(box, asked).startswith("0 EDE 17 (Filtered)")
+
+
+def test_an_agent_that_is_killed_leaves_allowed_connections_open_and_the_next_knows_the_names(
+    here: World, box: Box
+) -> None:
+    url = f"https://{API}/bytes/100000000"
+    command = (
+        "curl",
+        "--cacert",
+        str(here.web.authority),
+        "-sS",
+        "--limit-rate",
+        "30M",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{size_download}",
+        url,
+    )
+    with subprocess.Popen(
+        here.command_inside(box, *command), stdout=subprocess.PIPE, text=True
+    ) as process:
+        eventually(here.web.names, lambda names: API in names)
+        time.sleep(0.3)
+        here.agent.signal(signal.SIGKILL)
+        refused = here.inside(
+            box,
+            "curl",
+            "-ksS",
+            "--max-time",
+            "1",
+            "--resolve",
+            f"{API}:443:5.5.5.5",
+            f"https://{API}/",
+        )
+        assert refused.returncode != 0
+        here.agent.start("--dns-upstream", RESOLVER)
+        before = here.names.asked(API)
+        again = here.inside(
+            box,
+            "curl",
+            "-ksS",
+            "--max-time",
+            "5",
+            "--resolve",
+            f"{API}:443:5.5.5.5",
+            f"https://{API}/",
+        )
+        assert again.returncode == 0, again.stderr
+        assert here.names.asked(API) == before
+        assert process.stdout is not None
+        assert process.stdout.read() == "100000000"
+
+
+def test_names_never_asked_before_work_every_time(here: World) -> None:
+    box = here.box("b3", "--allow-domain", "*.many.example.com")
+    code = f"""
+import socket, ssl
+context = ssl.create_default_context(cafile={str(here.web.authority)!r})
+context.check_hostname = False
+context.verify_mode = ssl.CERT_NONE
+good = 0
+for number in range(100):
+    name = f"n{{number}}.many.example.com"
+    with context.wrap_socket(socket.create_connection((name, 443), 5), server_hostname=name) as one:
+        one.sendall(f"GET / HTTP/1.1\\r\\nHost: {{name}}\\r\\n\\r\\n".encode())
+        good += name.encode() in one.recv(1000)
+print(good)
+"""
+    assert here.python(box, code, timeout=60) == "100\n"
+
+
+def test_other_protocols_pass_at_the_level_of_addresses(here: World, box: Box) -> None:
+    from lab.servers import Echo
+
+    echo = Echo(here.lab.internet, 2222)
+    code = f"""
+import socket
+with socket.create_connection(("{API}", 2222), 5) as one:
+    one.sendall(b"SSH-2.0-client\\r\\n")
+    print(one.recv(100))
+"""
+    assert here.python(box, code) == "b'SSH-2.0-client\\r\\n'\n"
+    echo.close()
