@@ -19,15 +19,19 @@ from boxwall_server.changes.log import ChangeLog
 from boxwall_server.clock import Clock, SystemClock
 from boxwall_server.config import Address, BadConfig, ServerConfig, TcpAddress, UnixAddress
 from boxwall_server.enforcement import EnforcementLedger
+from boxwall_server.guard import Guard
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.admission import Admission
 from boxwall_server.service.boxes import Boxes, Defaults
 from boxwall_server.service.hub import Hub
 from boxwall_server.service.interceptors.access import access_layer
+from boxwall_server.service.interceptors.auth import auth_layer
 from boxwall_server.service.interceptors.errors import errors_layer
+from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
 from boxwall_server.service.policies import Policies
+from boxwall_server.service.quotas import Quotas
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
@@ -54,6 +58,7 @@ class App:
         self._config = config
         self._clock = clock
         self._store = store
+        self.guard = Guard(config.security, clock, metrics)
         log = ChangeLog(store.head)
         self.hub = Hub(log, clock, metrics)
         store.listen(self.hub.publish)
@@ -70,7 +75,7 @@ class App:
             admission,
             clock,
             metrics,
-            only_placed=config.only_placed,
+            only_placed=config.only_placed or config.security.needs_identity,
         )
         defaults = _defaults(config)
         box_handlers = {
@@ -81,7 +86,14 @@ class App:
             **RefusalWatches(board, store, self.hub, clock).handlers(),
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
-        layers = (access_layer(metrics, clock), errors_layer)
+        quotas = Quotas(store, clock, boxes=config.max_boxes, writes=config.max_writes)
+        self.hub.also_tell(quotas.took_in)
+        layers = (
+            access_layer(metrics, clock),
+            errors_layer,
+            auth_layer(self.guard.gate),
+            quota_layer(quotas),
+        )
         size = config.max_request_bytes
         boxes, enforcement, nodes = SERVICES
         self._handlers = (
@@ -100,8 +112,9 @@ class App:
         """Listen and serve. Raises BadConfig if the address cannot be had."""
         self._server.add_generic_rpc_handlers(self._handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, [service.full_name for service in SERVICES])
-        self.address = _bind(self._server, self._config.listen)
+        names = [service.full_name for service in SERVICES]
+        add_reflection(self._server, names, self.guard.gate)
+        self.address = _bind(self._server, self._config.listen, self.guard.credentials())
         await self._server.start()
         await self._set_health(serving=True)
         self.serving = True
@@ -129,6 +142,7 @@ class App:
         """Do what must be done now and then, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.hub.keep_ticking())
+            tasks.create_task(self.guard.keep_watch(self.hub))
             tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
             tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
             tasks.create_task(upkeep.keep_recording(self._store, self.node_records))
@@ -190,6 +204,7 @@ def _options() -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -200,10 +215,14 @@ def _options() -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, address: Address) -> Address:
+def _bind(
+    server: grpc.aio.Server, address: Address, credentials: grpc.ServerCredentials | None
+) -> Address:
     """Bind, and return where: with the port that was chosen, if any would do."""
     try:
         match address:
+            case TcpAddress() if credentials is not None:
+                return TcpAddress(address.host, server.add_secure_port(str(address), credentials))
             case TcpAddress():
                 return TcpAddress(address.host, server.add_insecure_port(str(address)))
             case UnixAddress():

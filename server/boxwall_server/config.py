@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from boxwall.policy import Limits, Mode
+from boxwall_server.identity.certificates import DEFAULT_TRUST_DOMAIN, is_trust_domain
 
 DEFAULT_LISTEN: Final = "127.0.0.1:50051"
 DEFAULT_METRICS_LISTEN: Final = "127.0.0.1:9464"
@@ -64,21 +65,62 @@ class UnixAddress:
 Address = TcpAddress | UnixAddress
 
 
-def parse_listen(text: str) -> Address:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Security:
+    """How the server proves who it is, and how callers do. The zero value: neither."""
+
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    """With it, every connection needs a certificate of these authorities."""
+    tokens: Path | None = None
+    trust_domain: str = DEFAULT_TRUST_DOMAIN
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise BadConfig("--tls-cert and --tls-key belong together; give both")
+        if self.client_ca is not None and not self.is_encrypted:
+            raise BadConfig("--tls-client-ca needs --tls-cert and --tls-key")
+        if not is_trust_domain(self.trust_domain):
+            raise BadConfig(f"{self.trust_domain!a} is not a trust domain, such as boxwall or a.b")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the server speaks TLS."""
+        return self.tls_cert is not None
+
+    @property
+    def needs_identity(self) -> bool:
+        """Whether callers have to say who they are."""
+        return self.tokens is not None or self.client_ca is not None
+
+
+def parse_listen(text: str, security: Security = Security()) -> Address:
     """Read `--listen`. Raises BadConfig, also for what would be open to anyone."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
         if not path:
             raise BadConfig("unix: needs a path, such as unix:/run/boxwall/server.sock")
+        if security.is_encrypted:
+            raise BadConfig("TLS is for HOST:PORT; leave --tls-cert and --tls-key out for unix:")
         return UnixAddress(Path(path))
     address = TcpAddress.parse(text)
-    if not address.is_loopback:
+    lacking = _lacking(security)
+    if not address.is_loopback and lacking:
         raise BadConfig(
-            f"{text} can be reached from other machines, and this server has neither TLS nor "
-            "authentication: anyone could change any policy. Listen on 127.0.0.1 or on unix:PATH, "
-            "and put a proxy that authenticates in front of it"
+            f"{text} can be reached from other machines, and this server has {lacking}: others "
+            "could read or change policies. Listen on 127.0.0.1 or on unix:PATH; or give "
+            "--tls-cert and --tls-key, and --tokens or --tls-client-ca: boxwall certs init and "
+            "boxwall tokens new make them (docs/security.md)"
         )
     return address
+
+
+def _lacking(security: Security) -> str:
+    """Return what a server that others can reach must have, and this has not."""
+    if not security.is_encrypted:
+        return "no TLS" if security.needs_identity else "neither TLS nor authentication"
+    return "" if security.needs_identity else "no authentication"
 
 
 def parse_store(text: str) -> Path:
@@ -124,7 +166,12 @@ class ServerConfig:
     retain: int = 100_000
     """Revisions that the change log keeps."""
     only_placed: bool = False
-    """Whether a node can attach only boxes that are placed on it."""
+    """Whether a node can attach only boxes that are placed on it; with identities it always is."""
+    security: Security = Security()
+    max_boxes: int | None = None
+    """Of one tenant. None: any number."""
+    max_writes: float | None = None
+    """Of one tenant, in a second. None: any number."""
     grace: float = 10.0
     """Seconds that calls in progress get when the server stops."""
 

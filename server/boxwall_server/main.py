@@ -27,13 +27,14 @@ from boxwall_server.config import (
     parse_listen,
     parse_store,
 )
+from boxwall_server.security_options import SECURITY_OPTIONS, security_of
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.sqlite_file import backup_file
 
 USAGE_ERROR: Final = 2
 _CANNOT_START: Final = 1
 
-_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "output", "timeout"}
+_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "as_tenant", "output", "timeout"}
 _AGENT_KEYS: Final = {
     *("node_id", "state_dir", "agent_socket", "blocked_cidr", "node_address", "inbound_from"),
     *("max_stale", "new_connections"),
@@ -93,6 +94,7 @@ _OPTIONS: Final = (
         envvar="BOXWALL_LISTEN",
         help="HOST:PORT or unix:PATH.",
     ),
+    *SECURITY_OPTIONS,
     click.option(
         "--store",
         default=default_store,
@@ -237,8 +239,9 @@ def start_logs(settings: dict[str, Any]) -> None:
 def server_config(settings: dict[str, Any]) -> ServerConfig:
     """Return the settings as a value. Raises BadConfig."""
     metrics = settings["metrics_listen"]
+    security = security_of(settings)
     return ServerConfig(
-        listen=parse_listen(settings["listen"]),
+        listen=parse_listen(settings["listen"], security),
         database=parse_store(settings["store"]),
         metrics_listen=None if metrics == "off" else TcpAddress.parse(metrics),
         default_mode=Mode(settings["default_mode"]),
@@ -247,6 +250,9 @@ def server_config(settings: dict[str, Any]) -> ServerConfig:
         max_labels=settings["max_labels"],
         retain=settings["retain"],
         only_placed=settings["only_placed"],
+        security=security,
+        max_boxes=settings["max_boxes"],
+        max_writes=settings["max_writes"],
     )
 
 

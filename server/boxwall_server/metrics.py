@@ -63,6 +63,23 @@ class Metrics:
             "Refusals that were not shown: a watcher was too slow, or the box detached meanwhile.",
             registry=self.registry,
         )
+        self.refused_callers = Counter(
+            "boxwall_refused_callers",
+            "Calls that were refused for who made them, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.stale_files = Gauge(
+            "boxwall_stale_file",
+            "1 while a file was changed into one that cannot be used; the last good one holds.",
+            ["file"],
+            registry=self.registry,
+        )
+        self.certificate_expires = Gauge(
+            "boxwall_certificate_expire_time_seconds",
+            "When the server's certificate expires, in seconds since 1970.",
+            registry=self.registry,
+        )
         self.revision = Gauge(
             "boxwall_revision", "The newest revision of the store.", registry=self.registry
         )

@@ -10,6 +10,7 @@ from boxwall.policy import Mode
 from boxwall_server import config
 from boxwall_server.config import (
     BadConfig,
+    Security,
     ServerConfig,
     TcpAddress,
     UnixAddress,
@@ -44,6 +45,58 @@ def test_an_address_that_others_can_reach_is_refused_with_the_way_out(text: str)
     with pytest.raises(BadConfig, match="can be reached from other machines") as caught:
         parse_listen(text)
     assert "Listen on 127.0.0.1 or on unix:PATH" in str(caught.value)
+
+
+C, K, CA, T = (Path(name) for name in ("cert.pem", "cert.key", "ca.pem", "tokens.toml"))
+ENOUGH = {
+    "TLS and tokens": Security(tls_cert=C, tls_key=K, tokens=T),
+    "mutual TLS": Security(tls_cert=C, tls_key=K, client_ca=CA),
+    "both": Security(tls_cert=C, tls_key=K, client_ca=CA, tokens=T),
+}
+TOO_LITTLE = {
+    "neither": (Security(), "neither TLS nor authentication"),
+    "tokens in clear": (Security(tokens=T), "no TLS"),
+    "TLS for anyone": (Security(tls_cert=C, tls_key=K), "no authentication"),
+}
+
+
+@pytest.mark.parametrize("security", ENOUGH.values(), ids=ENOUGH)
+def test_with_tls_and_authentication_others_may_reach_it(security: Security) -> None:
+    assert parse_listen("0.0.0.0:50051", security) == TcpAddress("0.0.0.0", 50051)
+
+
+@pytest.mark.parametrize(("security", "lacking"), TOO_LITTLE.values(), ids=TOO_LITTLE)
+def test_with_less_only_this_machine_reaches_it(security: Security, lacking: str) -> None:
+    assert parse_listen("127.0.0.1:50051", security) == TcpAddress("127.0.0.1", 50051)
+    with pytest.raises(BadConfig, match=f"this server has {lacking}.*boxwall certs init"):
+        parse_listen("0.0.0.0:50051", security)
+
+
+INCOMPLETE: dict[str, dict[str, Path | str]] = {
+    "a certificate without its key": {"tls_cert": C},
+    "a key without its certificate": {"tls_key": K},
+    "certificates of clients without TLS": {"client_ca": CA},
+    "no trust domain": {"trust_domain": ""},
+    "a trust domain that cannot be": {"trust_domain": "spiffe://boxwall"},
+}
+
+
+@pytest.mark.parametrize("given", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_what_does_not_fit_together_is_refused(given: dict[str, Path | str]) -> None:
+    with pytest.raises(BadConfig):
+        Security(**given)  # type: ignore[arg-type]  # a table of keywords
+
+
+def test_a_unix_socket_speaks_no_tls() -> None:
+    with pytest.raises(BadConfig, match="TLS is for HOST:PORT"):
+        parse_listen("unix:/x", ENOUGH["both"])
+    assert parse_listen("unix:/x", Security(tokens=T)) == UnixAddress(Path("/x"))
+
+
+def test_identities_are_needed_as_soon_as_there_are_any() -> None:
+    assert not Security().needs_identity
+    assert not Security(tls_cert=C, tls_key=K).needs_identity
+    assert all(security.needs_identity for security in ENOUGH.values())
 
 
 BAD = {

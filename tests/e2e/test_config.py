@@ -90,7 +90,7 @@ def test_a_backup_answers_in_json_where_that_is_asked_for(
     assert json.loads(done.stdout) == {"backup": copy}
     again = failing("backup", copy, *store, "--output", "json")
     assert again.returncode == 1
-    assert "name another file" in json.loads(again.stderr)["error"]
+    assert "name another file" in json.loads(again.stderr)["message"]
 
 
 @pytest.mark.parametrize("where", ["before", "after", "environment"])

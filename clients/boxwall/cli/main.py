@@ -40,6 +40,12 @@ _COMMANDS: Final = {
     "backup": LazyCommand(
         "boxwall_server.main", "backup", "Copy the state of a control plane.", extra="server"
     ),
+    "certs": LazyCommand(
+        "boxwall.cli.certs", "certs", "Make a private CA and certificates.", extra="certs"
+    ),
+    "tokens": LazyCommand(
+        "boxwall.cli.tokens", "tokens", "Make tokens and check a file of them.", extra="server"
+    ),
     "doctor": LazyCommand(
         "boxwall.cli.doctor", "doctor", "Say what this machine can do, and what it lacks."
     ),
@@ -88,6 +94,8 @@ def main() -> None:
         with suppress(AttributeError):
             # A terminal that cannot show a name shows escapes instead of a traceback.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # TextIOWrapper
+    # What gRPC itself logs, a line for every stranger's handshake, is not for users.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     status: int | str | None = 0
     try:
         cli(prog_name="boxwall")

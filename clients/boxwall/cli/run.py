@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, NoReturn
@@ -100,7 +99,7 @@ def _run(settings: Settings, agent_socket: Path, command: tuple[str, ...], docum
             else:
                 private, record = _private(settings, record)
                 stack.callback(private.end)
-                settings = replace(settings, server=private.server, token=None, tls_ca=None)
+                settings = settings.without_credentials(private.server)
                 in_box.use_private_agent(private.socket, private.server, swept)
             sandbox = Sandbox.make(record, command, in_box.say)
             stack.callback(sandbox.close)

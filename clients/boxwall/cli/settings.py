@@ -7,10 +7,10 @@ Each may stand before or after the verb; what stands later counts. Below the com
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -58,9 +58,18 @@ class Settings:
     server: str | None
     token: str | None = field(repr=False)
     tls_ca: str | None
+    tls_cert: str | None
+    tls_key: str | None
+    tenant: str | None
     output: Literal["text", "json"]
     timeout: float
     """Seconds."""
+
+    def without_credentials(self, server: str) -> Self:
+        """Return these settings for another server, which must not get what is for the first."""
+        return replace(
+            self, server=server, token=None, tls_ca=None, tls_cert=None, tls_key=None, tenant=None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,19 @@ _OPTIONS: Final = (
         "FILE",
         'Encrypt, and trust these certificates (PEM), or those of this machine: "system".',
         ("BOXWALL_TLS_CA", "BOXWALL_CA"),
+    ),
+    _Option(
+        ("--tls-cert",),
+        "FILE",
+        "Certificate of this client (PEM), if the server asks for one.",
+        ("BOXWALL_TLS_CERT",),
+    ),
+    _Option(("--tls-key",), "FILE", "Its private key (PEM).", ("BOXWALL_TLS_KEY",)),
+    _Option(
+        ("--as-tenant",),
+        "TENANT",
+        "Act in this tenant; needs the scope admin.",
+        ("BOXWALL_TENANT",),
     ),
     _Option(("--output", "-o"), "text|json", "How to answer. [default: text]", ("BOXWALL_OUTPUT",)),
     _Option(
@@ -131,6 +153,9 @@ def settings_of(context: click.Context) -> Settings:
         server=layers.get("server"),
         token=layers.get("token"),
         tls_ca=layers.get("tls-ca"),
+        tls_cert=layers.get("tls-cert"),
+        tls_key=layers.get("tls-key"),
+        tenant=layers.get("as-tenant"),
         output="json" if output == "json" else "text",
         timeout=timeout,
     )
@@ -191,5 +216,7 @@ def _read_file(layers: Layers) -> None:
             param_hint="--config",
         )
     for key in _KEYS:
-        if key in values:
+        # In the file of a server these are the server's own.
+        is_of_server = key in ("tls-cert", "tls-key") and "tls-ca" not in values
+        if key in values and not is_of_server:
             layers.put(key, str(values[key]), Rank.FILE)

@@ -51,6 +51,7 @@ def up(**settings: Any) -> None:
 
 
 async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
+    _refuse_identities(config)
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(running(config))
@@ -66,6 +67,15 @@ async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
         await stop.wait()
         _log.info("stopping")
     _log.info("stopped")
+
+
+def _refuse_identities(config: ServerConfig) -> None:
+    """The agent in this process has no credentials. Raises BadConfig if it would need some."""
+    if config.security.is_encrypted or config.security.needs_identity:
+        raise BadConfig(
+            "boxwall up is for one machine, without TLS and identities; with them, start "
+            "boxwall server and boxwall agent, each with its own certificate or token"
+        )
 
 
 async def _enforce(stack: AsyncExitStack, app: App, settings: dict[str, Any]) -> AgentConfig:

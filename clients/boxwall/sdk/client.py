@@ -18,9 +18,11 @@ class Client:
 
     `server` is "HOST:PORT" or "unix:/path" (`BOXWALL_SERVER`, default localhost:50051), `token` who
     is calling (`BOXWALL_TOKEN`), `ca` a PEM file of certificates to trust, or "system" for those of
-    this machine (`BOXWALL_CA`; without, the connection is not encrypted). A token is never sent in
-    clear to another machine. `timeout` (seconds) bounds every call together with its retries, on
-    top of the time that a call is asked to wait; `retries` bounds their number.
+    this machine (`BOXWALL_CA`; without, the connection is not encrypted). `cert` and `key` are PEM
+    files for a server that asks for a certificate (`BOXWALL_TLS_CERT`, `BOXWALL_TLS_KEY`). A token
+    is never sent in clear to another machine. `tenant` is for administrators, who may act in any
+    (`BOXWALL_TENANT`). `timeout` (seconds) bounds every call together with
+    its retries, on top of the time that a call is asked to wait; `retries` bounds their number.
 
     Connects with the first call, and belongs to the event loop that makes it. Close it when done:
 
@@ -36,12 +38,17 @@ class Client:
         token: str | None = None,
         ca: str | None = None,
         *,
+        cert: str | None = None,
+        key: str | None = None,
+        tenant: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         environ = os.environ if environ is None else environ
-        self._endpoint = endpoint(server, token, ca, environ=environ)
+        self._endpoint = endpoint(
+            server, token, ca, cert=cert, key=key, tenant=tenant, environ=environ
+        )
         self._connection = Connection(self._endpoint, timeout=timeout, retries=retries)
 
     @property

@@ -2,21 +2,22 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from boxwall.sdk.endpoint import SYSTEM_ROOTS, Endpoint
+from boxwall.sdk.credentials import Credentials, read_credentials
+from boxwall.sdk.endpoint import Endpoint
 from boxwall.sdk.errors import (
     BadConfig,
     BoxwallError,
     InvalidRequest,
     TimedOut,
+    Unauthenticated,
     Unavailable,
     UnexpectedAnswer,
 )
@@ -46,6 +47,8 @@ class Connection:
         self._timeout = timeout
         self._retries = retries
         self._channel: grpc.aio.Channel | None = None
+        self._credentials: Credentials | None = None
+        self._retired: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._boxes: Any = None
@@ -111,7 +114,8 @@ class Connection:
         Raises TimedOut at `dead_at` (time of the event loop, asked again for each message). The
         stream is cancelled when the generator is closed.
         """
-        call = method(request, metadata=self._metadata)
+        requests = Requests(request) if isinstance(request, AsyncIterator) else None
+        call = method(requests or request, metadata=self._metadata)
         try:
             while True:
                 async with asyncio.timeout_at(dead_at()):
@@ -125,9 +129,11 @@ class Connection:
         except TimeoutError as exc:
             raise TimedOut("the stream fell silent") from exc
         except grpc.aio.AioRpcError as exc:
-            raise error_of(exc, self._endpoint.target) from exc
+            raise await self._failed(exc) from exc
         finally:
             call.cancel()
+            if requests is not None:
+                requests.end()
 
     async def first_of_stream(self, method: Callable[..., Any], request: object) -> Any:
         """Return the first message of a stream, within the connection's deadline."""
@@ -148,9 +154,30 @@ class Connection:
     async def close(self) -> None:
         """Close the channel; calls in progress are cancelled. Closing again does nothing."""
         self._closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        for channel in (self._retired, self._channel):
+            if channel is not None:
+                await channel.close()
+        self._retired = self._channel = None
+
+    async def _failed(self, exc: grpc.aio.AioRpcError) -> BoxwallError:
+        error = error_of(exc, self._endpoint.target)
+        if self._endpoint.uses_tls and isinstance(error, Unavailable | Unauthenticated):
+            await self._renew()
+        return error
+
+    async def _renew(self) -> None:
+        """Connect anew next time if the files of TLS are others now: certificates are short-lived.
+
+        What is still in progress on the old channel may end there.
+        """
+        try:
+            if self._channel is None or read_credentials(self._endpoint) == self._credentials:
+                return
+        except BadConfig:
+            return  # as they are they cannot be used; what is open may still be good
+        older, self._retired, self._channel = self._retired, self._channel, None
+        if older is not None:
+            await older.close()
 
     async def _attempt(self, method: Callable[..., Any], request: object, timeout: float) -> Any:
         self._open()
@@ -159,14 +186,17 @@ class Connection:
         try:
             return await method(request, timeout=timeout, metadata=self._metadata)
         except grpc.aio.AioRpcError as exc:
-            raise error_of(exc, self._endpoint.target) from exc
+            raise await self._failed(exc) from exc
         except DecodeError as exc:
             raise Unavailable(f"the answer of {self._endpoint} cannot be read") from exc
 
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token = self._endpoint.token
-        return () if token is None else (("authorization", f"Bearer {token}"),)
+        token, tenant = self._endpoint.token, self._endpoint.tenant
+        return (
+            *([] if token is None else [("authorization", f"Bearer {token}")]),
+            *([] if tenant is None else [("boxwall-tenant", tenant)]),
+        )
 
     def _open(self) -> grpc.aio.Channel:
         loop = asyncio.get_running_loop()
@@ -174,13 +204,34 @@ class Connection:
             raise BadConfig("the client is closed; make a new one")
         if self._channel is None:
             self._loop = loop
-            self._channel = _channel(self._endpoint)
+            self._credentials = read_credentials(self._endpoint)
+            self._channel = _channel(self._endpoint, self._credentials)
             self._boxes = box_service_pb2_grpc.BoxServiceStub(self._channel)
             self._nodes = node_service_pb2_grpc.NodeServiceStub(self._channel)
             self._enforcement = enforcement_service_pb2_grpc.EnforcementServiceStub(self._channel)
         elif self._loop is not loop:
             raise BadConfig("the client belongs to another event loop; make one in this loop")
         return self._channel
+
+
+class Requests:
+    """What is to be sent on one stream. gRPC would wait for more of it even if it was refused."""
+
+    def __init__(self, requests: AsyncIterator[object]) -> None:
+        self._requests = requests
+        self._reader: asyncio.Task[object] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> object:
+        self._reader = asyncio.current_task()
+        return await anext(self._requests)
+
+    def end(self) -> None:
+        """Let nobody wait for more."""
+        if self._reader is not None:
+            self._reader.cancel()
 
 
 def _made(make_request: Callable[[float], A], wait_left: float) -> A:
@@ -203,13 +254,14 @@ async def _failure_of(call: Any, endpoint: Endpoint) -> BoxwallError:
     )
 
 
-def _channel(endpoint: Endpoint) -> grpc.aio.Channel:
+def _channel(endpoint: Endpoint, credentials: Credentials | None) -> grpc.aio.Channel:
     options = _channel_options(endpoint)
-    if endpoint.ca is None:
+    if credentials is None:
         return grpc.aio.insecure_channel(endpoint.target, options=options)
-    roots = None if endpoint.ca == SYSTEM_ROOTS else _read_roots(endpoint.ca)
     return grpc.aio.secure_channel(
-        endpoint.target, grpc.ssl_channel_credentials(root_certificates=roots), options=options
+        endpoint.target,
+        grpc.ssl_channel_credentials(credentials.roots, credentials.key, credentials.certificate),
+        options=options,
     )
 
 
@@ -229,16 +281,6 @@ def _channel_options(endpoint: Endpoint) -> list[tuple[str, Any]]:
         # In clear, a proxy from the environment would read the token on its way to localhost.
         ("grpc.enable_http_proxy", int(endpoint.uses_tls)),
     ]
-
-
-def _read_roots(path: str) -> bytes:
-    try:
-        roots = Path(path).read_bytes()
-    except OSError as exc:
-        raise BadConfig(f"the CA file {path} cannot be read: {exc.strerror}") from exc
-    if b"-----BEGIN CERTIFICATE-----" not in roots:
-        raise BadConfig(f"the CA file {path} has no PEM certificate in it")
-    return roots
 
 
 def _version() -> str:

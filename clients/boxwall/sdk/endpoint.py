@@ -1,6 +1,7 @@
 """Where a client connects, how, and as whom: settings parsed once into a frozen value. Pure.
 
-Settings come from arguments, else from `BOXWALL_SERVER`, `BOXWALL_TOKEN` and `BOXWALL_CA`.
+Settings come from arguments, else from `BOXWALL_SERVER`, `BOXWALL_TOKEN`, `BOXWALL_CA`,
+`BOXWALL_TLS_CERT` and `BOXWALL_TLS_KEY`.
 """
 
 import ipaddress
@@ -25,7 +26,12 @@ class Endpoint:
     """Whether nothing leaves this machine: a unix socket or a loopback address."""
     ca: str | None = None
     """File of trusted certificates, SYSTEM_ROOTS, or None for plaintext."""
+    cert: str | None = None
+    """File of the client's own certificate, for servers that ask for one; with `key`."""
+    key: str | None = None
     token: str | None = field(default=None, repr=False)
+    tenant: str | None = None
+    """For administrators: whose boxes and nodes are meant. None: those of the caller's tenant."""
 
     @property
     def uses_tls(self) -> bool:
@@ -41,6 +47,9 @@ def endpoint(
     token: str | None = None,
     ca: str | None = None,
     *,
+    cert: str | None = None,
+    key: str | None = None,
+    tenant: str | None = None,
     environ: Mapping[str, str],
 ) -> Endpoint:
     """Combine arguments with the environment. An empty setting counts as absent.
@@ -50,7 +59,13 @@ def endpoint(
     server = server or environ.get("BOXWALL_SERVER") or DEFAULT_SERVER
     token = token or environ.get("BOXWALL_TOKEN") or None
     ca = ca or environ.get("BOXWALL_CA") or None
+    cert = cert or environ.get("BOXWALL_TLS_CERT") or None
+    key = key or environ.get("BOXWALL_TLS_KEY") or None
     target, is_local = _read_target(server)
+    _check_pair(cert, key, ca)
+    tenant = tenant or environ.get("BOXWALL_TENANT") or None
+    if tenant is not None and not _can_be_sent(tenant):
+        raise BadConfig(f"{tenant[:80]!a} cannot be the name of a tenant")
     if token is not None:
         _check_token(token)
     if token is not None and ca is None and not is_local:
@@ -59,7 +74,9 @@ def endpoint(
             f'certificates to trust with BOXWALL_CA (a PEM file, or "{SYSTEM_ROOTS}"), or connect '
             "over a unix socket or a tunnel to localhost"
         )
-    return Endpoint(target=target, is_local=is_local, ca=ca, token=token)
+    return Endpoint(
+        target=target, is_local=is_local, ca=ca, cert=cert, key=key, token=token, tenant=tenant
+    )
 
 
 def _read_target(server: str) -> tuple[str, bool]:
@@ -104,10 +121,24 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _check_pair(cert: str | None, key: str | None, ca: str | None) -> None:
+    if (cert is None) != (key is None):
+        raise BadConfig("a certificate and its key belong together; give both or neither")
+    if cert is not None and ca is None:
+        raise BadConfig(
+            "a certificate of this client is for encrypted connections; name the certificates to "
+            f'trust too, with BOXWALL_CA (a PEM file, or "{SYSTEM_ROOTS}")'
+        )
+
+
 def _check_token(token: str) -> None:
     # gRPC would refuse it too, with the token in the error.
-    if not all("!" <= character <= "~" for character in token):
+    if not _can_be_sent(token):
         raise BadConfig(
             "the token has characters that cannot be in a token (only printable ASCII without "
             "spaces can); check for a line end at its end"
         )
+
+
+def _can_be_sent(text: str) -> bool:
+    return all("!" <= character <= "~" for character in text)

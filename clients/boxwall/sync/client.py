@@ -23,10 +23,22 @@ class Client:
         token: str | None = None,
         ca: str | None = None,
         *,
+        cert: str | None = None,
+        key: str | None = None,
+        tenant: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
     ) -> None:
-        self._async = async_client.Client(server, token, ca, timeout=timeout, retries=retries)
+        self._async = async_client.Client(
+            server,
+            token,
+            ca,
+            cert=cert,
+            key=key,
+            tenant=tenant,
+            timeout=timeout,
+            retries=retries,
+        )
         self._thread = LoopThread()
 
     @property

@@ -59,6 +59,7 @@ class ErrorReason(StrEnum):
     NOT_ATTACHED = "NOT_ATTACHED"
     NOT_IN_FORCE = "NOT_IN_FORCE"
     OVERLOADED = "OVERLOADED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     STORE_FULL = "STORE_FULL"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     STORE_BROKEN = "STORE_BROKEN"
@@ -92,6 +93,7 @@ STATUS_OF_REASON: Final[Mapping[ErrorReason, grpc.StatusCode]] = {
     ErrorReason.NOT_ATTACHED: grpc.StatusCode.NOT_FOUND,
     ErrorReason.NOT_IN_FORCE: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorReason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorReason.QUOTA_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorReason.STORE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorReason.STORE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     ErrorReason.STORE_BROKEN: grpc.StatusCode.INTERNAL,

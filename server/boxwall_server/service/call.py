@@ -1,30 +1,18 @@
 """Who calls, and over what: the second argument of every handler."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from grpc.aio import ServicerContext
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """An identity. Everything a call reads and writes is confined to its tenant."""
-
-    tenant: str
-    name: str
-    """The author of its writes."""
+from boxwall_server.identity.caller import NOBODY, Caller
 
 
-ANYONE: Final = Caller(tenant="default", name="anonymous")
-"""Every caller, where there are no identities: then the server listens on loopback only."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
-    """One call in progress."""
+    """One call in progress. It is nobody's until the authentication layer has said whose."""
 
-    caller: Caller
     context: "ServicerContext[object, object]"
+    caller: Caller = NOBODY
 
     @property
     def tenant(self) -> str:

@@ -41,11 +41,18 @@ class Hub:
         self._streams: set[Stream] = set()
         self._shared: dict[object, list[bytes] | None] = {}
         self.stopping = False
+        self._listeners: list[Callable[[Commit], None]] = []
+
+    def also_tell(self, listener: Callable[[Commit], None]) -> None:
+        """Let another part of the server hear of every commit. It must not raise."""
+        self._listeners.append(listener)
 
     def publish(self, commit: Commit) -> None:
         """Take in a commit and wake whom it concerns. The listener of the store."""
         self.log.append(commit.epoch, commit.changes)
         self._metrics.revision.set(self.log.head.revision)
+        for listener in self._listeners:
+            listener(commit)
         tenants = set()
         for change in commit.changes:
             tenants.add(change.box.tenant)
@@ -54,7 +61,7 @@ class Hub:
                 if hosts:
                     item = item_of(entry_of(change))
                     for subscriber in hosts:
-                        subscriber.changed(item)
+                        subscriber.changed(item, change.box.node_id)
         for tenant in tenants:
             for stream in self._observers.observers(tenant):
                 stream.wake()
@@ -94,6 +101,10 @@ class Hub:
             # Only spreads load: nobody gains by guessing it.
             stream.go_away_after = random.uniform(0, GO_AWAY_SPREAD)  # noqa: S311
             stream.wake()
+
+    def streams(self) -> tuple[Stream, ...]:
+        """Return every open stream."""
+        return tuple(self._streams)
 
     @property
     def open_streams(self) -> int:

@@ -9,27 +9,24 @@ import structlog
 
 from boxwall.v1 import enforcement_service_pb2, stream_pb2
 from boxwall.wire.errors import ApiError, ErrorReason
-from boxwall.wire.frames import entry_to_bytes, fenced_frame, go_away_frame
-from boxwall_server.changes.feed import Item
-from boxwall_server.changes.revision import (
-    Cursor,
-    Revision,
-    cursor_to_token,
-)
+from boxwall.wire.frames import fenced_frame, go_away_frame
+from boxwall_server.changes.revision import Cursor, cursor_to_token
 from boxwall_server.clock import Clock
 from boxwall_server.enforcement import EnforcementLedger, NodeKey
+from boxwall_server.identity.access import Denied, check_subscriber
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.admission import Admission
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import Problems
 from boxwall_server.service.hub import Hub, item_of
 from boxwall_server.service.inbox import MAX_AT_ONCE, Inbox, box_ids_of, holds, misused, start_of
+from boxwall_server.service.interceptors.auth import denied
 from boxwall_server.service.interceptors.errors import api_error_of
 from boxwall_server.service.observing import NodeView, observe
 from boxwall_server.service.refusals import RefusalBoard
 from boxwall_server.service.registry import Handler
 from boxwall_server.service.stream import Stream
-from boxwall_server.service.subscriber import Subscriber
+from boxwall_server.service.subscriber import Subscriber, refusal_of
 from boxwall_server.service.waits import Waits
 from boxwall_server.store.base import Feed, NodeReader, Writer
 from boxwall_server.store.errors import StoreError
@@ -114,6 +111,10 @@ class NodeStreams:
                 subscribe = await inbox.subscribe()
             finally:
                 timer.cancel()
+        try:
+            check_subscriber(call.caller, subscribe.node_id, is_observer=subscribe.all_boxes)
+        except Denied as exc:
+            raise denied(exc) from exc
         if subscribe.all_boxes:
             await self._serve_observer(subscribe, call)
         else:
@@ -160,6 +161,7 @@ class NodeStreams:
             self._ledger,
             self._waits,
             self._metrics.acknowledge_seconds.observe,
+            only_placed=self._only_placed,
         )
         async with subscriber, self._registered(subscriber):
             await self._begin(subscriber, subscribe, start)
@@ -247,10 +249,11 @@ class NodeStreams:
 
     def _refuse(self, subscriber: Subscriber, attached: Attached) -> None:
         for box_id, placed_on in attached.refused.items():
-            where = f"placed on node {placed_on}" if placed_on else "not placed on any node"
-            payload = entry_to_bytes(box_id, "", 0, refused=f"box {box_id} is {where}")
-            item = Item(box_id=box_id, revision=Revision(0), payload=payload)
-            subscriber.feed.refuse(item)
+            # A node that may host only what is placed on it does not learn what else there is.
+            where = (
+                "not placed on this node" if self._only_placed else f"placed on node {placed_on}"
+            )
+            subscriber.feed.refuse(refusal_of(box_id, where))
 
     async def _write(self, subscriber: Subscriber) -> None:
         """Send what there is whenever there is something, until the stream is to end."""

@@ -4,14 +4,19 @@ grpcio-reflection has only v1alpha. v1 is the same messages under another servic
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
+from grpc.aio import ServicerContext
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-V1 = "grpc.reflection.v1.ServerReflection"
+from boxwall.wire.errors import ApiError, trailing_metadata_of
+from boxwall_server.service.interceptors.auth import Gate, metadata_of
+
+V1: Final = "grpc.reflection.v1.ServerReflection"
+_METHOD: Final = "ServerReflectionInfo"
 
 
 class _Descriptors:
@@ -31,17 +36,30 @@ class _Descriptors:
             return self._pool.FindMethodByName(symbol).containing_service.file
 
 
-def add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+def add_reflection(server: grpc.aio.Server, services: Sequence[str], gate: Gate) -> None:
     """Serve the descriptors of `services`, given by full name, and of reflection itself."""
-    names = [*services, "grpc.health.v1.Health", reflection.SERVICE_NAME, V1]
+    versions = (reflection.SERVICE_NAME, V1)
+    names = [*services, "grpc.health.v1.Health", *versions]
     descriptors: Any = _Descriptors()
-    reflection.enable_server_reflection(names, server, pool=descriptors)
     servicer = reflection.aio.ReflectionServicer(names, pool=descriptors)
+    server.add_generic_rpc_handlers(tuple(_handler(name, servicer, gate) for name in versions))
+
+
+def _handler(name: str, servicer: Any, gate: Gate) -> grpc.GenericRpcHandler:
+    rpc = f"/{name}/{_METHOD}"
+
+    async def gated(requests: Any, context: "ServicerContext[Any, Any]") -> Any:
+        try:
+            metadata = metadata_of(context)
+            gate.admit(gate.identify(context, metadata, rpc), metadata, rpc)
+        except ApiError as exc:
+            await context.abort(exc.status, exc.message, trailing_metadata_of(exc))
+        async for answer in servicer.ServerReflectionInfo(requests, context):
+            yield answer
+
     method = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        gated,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(V1, {"ServerReflectionInfo": method}),)
-    )
+    return grpc.method_handlers_generic_handler(name, {_METHOD: method})

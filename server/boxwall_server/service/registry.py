@@ -17,7 +17,7 @@ from grpc.aio import ServicerContext
 
 from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2
 from boxwall.wire.errors import ApiError, ErrorReason
-from boxwall_server.service.call import ANYONE, Call
+from boxwall_server.service.call import Call
 
 SERVICES: Final = (
     box_service_pb2.DESCRIPTOR.services_by_name["BoxService"],
@@ -95,7 +95,7 @@ def _rpc_handler(
         handler = layer(rpc, handler)
 
     async def serve(request: Any, context: "ServicerContext[Any, Any]") -> Any:
-        return await handler(request, Call(ANYONE, context))
+        return await handler(request, Call(context))
 
     if method.client_streaming:
         return grpc.stream_stream_rpc_method_handler(serve, read, ready_bytes)

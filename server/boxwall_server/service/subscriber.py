@@ -9,6 +9,7 @@ from boxwall.wire.frames import (
     MAX_FRAME_BYTES,
     bookmark_frame,
     changes_frame,
+    entry_to_bytes,
     reset_frame,
 )
 from boxwall_server.changes.change import Timestamp
@@ -46,6 +47,8 @@ class Subscriber(Stream):
         ledger: EnforcementLedger,
         waits: Waits,
         observe_acknowledgement: Callable[[float], None],
+        *,
+        only_placed: bool = False,
     ) -> None:
         super().__init__(call, clock)
         self.node = node
@@ -57,12 +60,19 @@ class Subscriber(Stream):
         self.acknowledges = True
         """False once the node has closed its side: it observes, and what it enforces is unknown."""
         self.fenced = False
+        self._only_placed = only_placed
         self._ledger = ledger
         self._waits = waits
         self._observe_acknowledgement = observe_acknowledgement
 
-    def changed(self, item: Item) -> None:
-        """Take in a change of a box that the node hosts."""
+    def changed(self, item: Item, placed_on: str) -> None:
+        """Take in a change of a box that the node hosts.
+
+        An id can come back as a box that is placed elsewhere, while the attachment is still there.
+        What that box may do is not for this node to know.
+        """
+        if self._only_placed and placed_on != self.node.id:
+            item = refusal_of(item.box_id, "not placed on this node", item.revision)
         self.feed.change(item)
         self.wake()
 
@@ -158,6 +168,12 @@ class Subscriber(Stream):
                 kept=result.connections_kept,
                 cut=result.connections_cut,
             )
+
+
+def refusal_of(box_id: str, why: str, revision: Revision = Revision(0)) -> Item:
+    """Return what a node gets for a box that it may not host."""
+    payload = entry_to_bytes(box_id, "", 0, refused=f"box {box_id} is {why}")
+    return Item(box_id=box_id, revision=revision, payload=payload)
 
 
 def _refuse_results_about_nothing(results: Sequence[stream_pb2.AckResult]) -> None:

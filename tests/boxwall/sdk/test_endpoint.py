@@ -96,3 +96,25 @@ def test_a_token_that_cannot_be_one_is_refused_without_showing_it(token: str) ->
         endpoint("localhost:1", token, environ={})
 
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        pytest.param({"cert": "/c.pem", "ca": "/ca.pem"}, "belong together", id="no key"),
+        pytest.param({"key": "/c.key", "ca": "/ca.pem"}, "belong together", id="no certificate"),
+        pytest.param({"cert": "/c.pem", "key": "/c.key"}, "encrypted", id="in clear"),
+    ],
+)
+def test_a_certificate_goes_with_its_key_over_tls(given: dict[str, str], complaint: str) -> None:
+    ca = given.pop("ca", None)
+    with pytest.raises(BadConfig, match=complaint):
+        endpoint("localhost:1", None, ca, environ={}, **given)
+
+
+def test_a_certificate_comes_from_the_environment_too() -> None:
+    environ = {"BOXWALL_CA": "/ca", "BOXWALL_TLS_CERT": "/c", "BOXWALL_TLS_KEY": "/k"}
+
+    found = endpoint("localhost:1", environ=environ)
+
+    assert (found.ca, found.cert, found.key) == ("/ca", "/c", "/k")

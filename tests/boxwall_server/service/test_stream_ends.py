@@ -141,7 +141,7 @@ async def test_only_the_placed_if_the_operator_says_so(tmp_path: Path) -> None:
         await served.create("b2", node_id="n1")
         agent = await served.subscribe("n1", ["b1", "b2"])
         await agent.until("reset")
-        assert agent.entries["b1"].refused.message == "box b1 is not placed on any node"
+        assert agent.entries["b1"].refused.message == "box b1 is not placed on this node"
         assert agent.entries["b2"].HasField("network_policy")
 
 
