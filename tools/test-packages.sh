@@ -6,6 +6,7 @@ set -euo pipefail
 missing=()
 command -v ip > /dev/null || missing+=(iproute2)
 command -v nft > /dev/null || missing+=(nftables)
+command -v curl > /dev/null || missing+=(curl)
 if [ ${#missing[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     exit 0
 fi

@@ -100,13 +100,6 @@ def test_refusals_are_told_with_reason_rule_and_revision(here: Site) -> None:
     assert found["address"] == "1.1.1.1"
 
 
-def test_a_policy_with_names_says_at_the_box_that_names_are_not_enforced(here: Site) -> None:
-    here.box("b1", "--allow-domain", "api.github.com", "--allow-cidr", "1.0.0.0/8")
-    (node,) = here.must("box", "get", "b1")["enforcement"]["nodes"]
-    assert node["state"] == "ENFORCED"
-    assert "no name is allowed" in node["message"]
-
-
 def test_metrics_tell_what_is_enforced_and_refused(here: Site) -> None:
     box = here.box("b1", "--mode", "deny-all")
     assert not reaches(box, OUTSIDE[0])

@@ -158,7 +158,14 @@ print(answer.options[0].to_text(), answer.authority)
 def test_a_policy_that_adds_a_name_works_for_the_next_query(here: World, box: Box) -> None:
     assert here.curl(box, "https://evil.example.net/").returncode == 6
 
-    here.must("policy", "set", "b1", *POLICY, "--allow-domain", "evil.example.net", "--wait", "10s")
+    here.must(
+        "policy",
+        "set",
+        "b1",
+        *POLICY,
+        "--allow-domain",
+        "evil.example.net",
+    )
 
     assert here.curl(box, "https://evil.example.net/").returncode == 0
 
@@ -180,6 +187,7 @@ while time.monotonic() < until and made:
         if one is None:
             continue
         try:
+            time.sleep(0.002)  # slow enough for the witness
             if not one.recv(65536):
                 raise OSError
             last[name] = time.monotonic()
@@ -199,7 +207,7 @@ def test_withdrawing_one_of_two_names_on_one_address_cuts_its_connections_only(
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
-        here.must("policy", "set", "b1", "--allow-domain", "*.cdn.example.com", "--wait", "10s")
+        here.must("policy", "set", "b1", "--allow-domain", "*.cdn.example.com")
         returned = time.monotonic()
         ended = process.stdout.readline().split()
         time.sleep(1)
@@ -230,7 +238,7 @@ def test_names_that_stay_allowed_keep_their_connections_over_many_updates(
     ) as process:
         for number in range(10):
             cidr = f"7.7.{number}.0/24"
-            here.must("policy", "set", "b1", *POLICY, "--allow-cidr", cidr, "--wait", "10s")
+            here.must("policy", "set", "b1", *POLICY, "--allow-cidr", cidr)
         assert process.stdout is not None
         assert process.stdout.read() == "200000000"
 
@@ -240,7 +248,7 @@ def test_a_denied_network_that_covers_one_address_of_a_name_ends_that_one(
 ) -> None:
     assert here.curl(box, f"https://{API}/", "-4").returncode == 0
 
-    here.must("policy", "set", "b1", *POLICY, "--deny-cidr", "5.0.0.0/8", "--wait", "10s")
+    here.must("policy", "set", "b1", *POLICY, "--deny-cidr", "5.0.0.0/8")
 
     assert here.curl(box, f"https://{API}/", "-4").returncode != 0
     assert here.curl(box, f"https://{API}/", "-6").returncode == 0

@@ -208,11 +208,6 @@ def test_a_refusal_just_before_the_end_is_shown_too(beside: Runner) -> None:
         assert "boxwall: refused 1.1.1.1:7/tcp DENY_ALL" in said
 
 
-def test_domains_are_said_not_to_be_enforced(beside: Runner) -> None:
-    done = beside.run("--allow-domain", "a.test", "--", "true")
-    assert "allowed_domains are not enforced" in done.stderr
-
-
 def test_the_policy_can_be_changed_while_the_command_runs(beside: Runner) -> None:
     assert beside.here is not None
     script = 'echo go; for i in $(seq 100); do python3 -c "$0" 1.1.1.1; sleep 0.1; done'
