@@ -40,8 +40,8 @@ EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["/opt/boxwall/bin/python", "-c", \
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:9464/healthz', timeout=2)"]
 ENTRYPOINT ["boxwall"]
-# A socket in the volume: this version has neither TLS nor authentication, so it binds to nothing that
-# other machines can reach. Share the volume with the clients, or put an authenticating proxy beside it.
+# A socket in the volume, for clients that share it. To serve others, give certificates and tokens
+# (docs/security.md): server --listen 0.0.0.0:50051 --tls-cert ... --tls-key ... --tokens ...
 CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sqlite:/var/lib/boxwall/boxwall.sqlite"]
 
 # On the host's network, with the two capabilities that nf_tables and raw packets need:

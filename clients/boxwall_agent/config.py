@@ -8,6 +8,7 @@ from typing import Final
 
 from boxwall.policy import Address, Network
 from boxwall.sdk.endpoint import Endpoint
+from boxwall.unix_sockets import path_problem
 from boxwall_agent.dns.session import Limits
 from boxwall_agent.dns.upstream import Resolver
 from boxwall_agent.nft.layout import PerBox
@@ -20,7 +21,7 @@ STATE_FILE: Final = "agent.db"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """See `boxwall agent --help`."""
+    """See `boxwall agent --help`. Raises ValueError for what cannot be."""
 
     endpoint: Endpoint
     node_id: str
@@ -38,6 +39,11 @@ class AgentConfig:
     http_ports: tuple[int, ...] = DEFAULT_HTTP_PORTS
     """Where clear HTTP to names is relayed."""
     dns: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        problem = path_problem(self.agent_socket)
+        if problem is not None:
+            raise ValueError(problem)
 
 
 def default_state_dir() -> Path:

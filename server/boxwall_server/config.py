@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from boxwall.policy import Limits, Mode
+from boxwall.unix_sockets import path_problem
 from boxwall_server.identity.certificates import DEFAULT_TRUST_DOMAIN, is_trust_domain
 
 DEFAULT_LISTEN: Final = "127.0.0.1:50051"
@@ -99,8 +100,9 @@ def parse_listen(text: str, security: Security = Security()) -> Address:
     """Read `--listen`. Raises BadConfig, also for what would be open to anyone."""
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if not path:
-            raise BadConfig("unix: needs a path, such as unix:/run/boxwall/server.sock")
+        problem = path_problem(path)
+        if problem is not None:
+            raise BadConfig(problem)
         if security.is_encrypted:
             raise BadConfig("TLS is for HOST:PORT; leave --tls-cert and --tls-key out for unix:")
         return UnixAddress(Path(path))

@@ -110,6 +110,7 @@ BAD = {
     "a port in other digits": "127.0.0.1:٣",
     "a port of superscripts": "127.0.0.1:²",
     "a socket without a path": "unix:",
+    "a socket whose path is too long": "unix:/" + "x" * 107,
 }
 
 

@@ -11,8 +11,9 @@ import grpc
 
 from boxwall.agent.v1 import agent_service_pb2 as pb
 from boxwall.agent.v1 import agent_service_pb2_grpc
-from boxwall.sdk.errors import NoAgent, Unavailable
+from boxwall.sdk.errors import BadConfig, NoAgent, Unavailable
 from boxwall.sdk.translate import error_of
+from boxwall.unix_sockets import path_problem
 
 DEFAULT_AGENT_SOCKET: Final = Path("/run/boxwall/agent.sock")
 
@@ -60,7 +61,10 @@ class AgentClient:
     """
 
     def __init__(self, path: Path = DEFAULT_AGENT_SOCKET, *, timeout: float = 30.0) -> None:
-        """`timeout`: seconds for each call."""
+        """`timeout`: seconds for each call. Raises BadConfig for a path that no socket can have."""
+        problem = path_problem(path)
+        if problem is not None:
+            raise BadConfig(problem)
         self._path = path
         self._timeout = timeout
         self._channel = grpc.aio.insecure_channel(f"unix:{path}")

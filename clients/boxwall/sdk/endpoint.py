@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from boxwall.sdk.errors import BadConfig
+from boxwall.unix_sockets import path_problem
 
 DEFAULT_SERVER: Final = "localhost:50051"
 SYSTEM_ROOTS: Final = "system"
@@ -83,8 +84,9 @@ def _read_target(server: str) -> tuple[str, bool]:
     if server.startswith("unix:"):
         path = server.removeprefix("unix:")
         path = path.removeprefix("//") if path.startswith("///") else path
-        if not path or "\0" in path:
-            raise BadConfig("unix: needs a path, such as unix:/run/boxwall/server.sock")
+        problem = path_problem(path)
+        if problem is not None:
+            raise BadConfig(problem)
         return f"unix:{path}", True
     host, port = _split(server)
     bare = host.removeprefix("[").removesuffix("]")
