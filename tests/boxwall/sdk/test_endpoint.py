@@ -46,7 +46,7 @@ def test_an_address_is_read(server: str | None, target: str, is_local: bool) -> 
     ],
 )
 def test_what_is_no_address_is_refused_with_the_form(server: str) -> None:
-    with pytest.raises(BadConfig, match=r"HOST:PORT|unix:/run"):
+    with pytest.raises(BadConfig, match=r"HOST:PORT|such as /run"):
         endpoint(server, environ={})
 
 
