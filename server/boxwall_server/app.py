@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
@@ -23,10 +23,12 @@ from boxwall_server.guard import Guard
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.admission import Admission
 from boxwall_server.service.boxes import Boxes, Defaults
+from boxwall_server.service.health import Health
 from boxwall_server.service.hub import Hub
 from boxwall_server.service.interceptors.access import access_layer
 from boxwall_server.service.interceptors.auth import auth_layer
 from boxwall_server.service.interceptors.errors import errors_layer
+from boxwall_server.service.interceptors.load import Load, load_layer
 from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
@@ -44,6 +46,8 @@ from boxwall_server.store.sqlite import open_sqlite
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Of streams, where nodes name thousands of boxes at once. The configuration limits requests."""
+
+MAX_CONNECTIONS: Final = 20_000
 
 _log = structlog.get_logger()
 
@@ -66,6 +70,12 @@ class App:
         waits = Waits(ledger, store)
         board = RefusalBoard(ledger, store, metrics)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
+        self.load = Load(
+            config.bounds,
+            clock,
+            metrics,
+            tells_callers_apart=config.security.needs_identity,
+        )
         self.node_streams = NodeStreams(
             store,
             self.hub,
@@ -73,6 +83,7 @@ class App:
             waits,
             board,
             admission,
+            self.load,
             clock,
             metrics,
             only_placed=config.only_placed or config.security.needs_identity,
@@ -92,6 +103,7 @@ class App:
             access_layer(metrics, clock),
             errors_layer,
             auth_layer(self.guard.gate),
+            load_layer(self.load),
             quota_layer(quotas),
         )
         size = config.max_request_bytes
@@ -103,7 +115,7 @@ class App:
             ),
             generic_handler(nodes, node_handlers, layers, max_request_bytes=size),
         )
-        self._health = health.aio.HealthServicer()
+        self._health = Health()
         self._server = grpc.aio.server(options=_options())
         self.serving = False
         self.address: Address = config.listen
@@ -210,8 +222,10 @@ def _options() -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-        ("grpc.server_max_pending_requests", 10_000),
-        ("grpc.server_max_pending_requests_hard_limit", 20_000),
+        # Of calls that nobody has looked at yet: many nodes come at once.
+        ("grpc.server.max_pending_requests", 10_000),
+        ("grpc.server.max_pending_requests_hard_limit", 20_000),
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ]
 
 

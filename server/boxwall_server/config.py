@@ -149,6 +149,23 @@ def default_store() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one server takes on at once.
+
+    Without identities everybody is one caller, and only the totals count.
+    """
+
+    calls: int = 20_000
+    """Those that wait for enforcement included."""
+    calls_of_caller: int = 5_000
+    streams: int = 20_000
+    streams_of_caller: int = 1_000
+    observers_rate: float = 50.0
+    """Streams of observers that one caller may begin in a second, once the burst is used up."""
+    observers_burst: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Everything a server needs to know."""
 
@@ -170,6 +187,7 @@ class ServerConfig:
     only_placed: bool = False
     """Whether a node can attach only boxes that are placed on it; with identities it always is."""
     security: Security = Security()
+    bounds: Bounds = Bounds()
     max_boxes: int | None = None
     """Of one tenant. None: any number."""
     max_writes: float | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import resource
 import signal
 import sqlite3
 import sys
@@ -27,7 +28,7 @@ from boxwall_server.config import (
     parse_listen,
     parse_store,
 )
-from boxwall_server.security_options import SECURITY_OPTIONS, security_of
+from boxwall_server.security_options import SECURITY_OPTIONS, bounds_of, security_of
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.sqlite_file import backup_file
 
@@ -251,6 +252,7 @@ def server_config(settings: dict[str, Any]) -> ServerConfig:
         retain=settings["retain"],
         only_placed=settings["only_placed"],
         security=security,
+        bounds=bounds_of(settings),
         max_boxes=settings["max_boxes"],
         max_writes=settings["max_writes"],
     )
@@ -260,7 +262,7 @@ async def _serve(config: ServerConfig) -> None:
     """Serve until SIGINT or SIGTERM, then stop in good order."""
     stop = stop_signal()
     async with running(config) as app:
-        calm_collector()
+        tune_process()
         _log.info("serving", address=str(app.address), store=str(config.database))
         click.echo(f"boxwall serves on {app.address}")
         await stop.wait()
@@ -277,7 +279,15 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-def calm_collector() -> None:
+def tune_process() -> None:
+    """Make a process that has started ready for many connections."""
+    _calm_collector()
+    # Each connection is a file; 1,024 is usual, and the most that the system lets us have is more.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _calm_collector() -> None:
     """Let the garbage collector look less often, and never again at what was made at start.
 
     Calls make many objects and hardly a cycle; with thousands of open streams, looking at all of

@@ -46,6 +46,11 @@ class Metrics:
             "Subscriptions that were asked to come back later.",
             registry=self.registry,
         )
+        self.shed = Counter(
+            "boxwall_shed_calls",
+            "Calls and streams that were turned away because there was too much to do.",
+            registry=self.registry,
+        )
         self.node_lag = Gauge(
             "boxwall_node_lag_revisions",
             "How many revisions the store is ahead of what a node has acknowledged.",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from boxwall_server.config import Security
+from boxwall_server.config import Bounds, Security
 from boxwall_server.identity.certificates import DEFAULT_TRUST_DOMAIN
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -50,6 +50,22 @@ SECURITY_OPTIONS: Final = (
         envvar="BOXWALL_MAX_WRITES",
         help="Writes of one tenant in a second; twice as many at once.  [default: any number]",
     ),
+    click.option(
+        "--caller-calls",
+        type=click.IntRange(1),
+        default=Bounds().calls_of_caller,
+        show_default=True,
+        envvar="BOXWALL_CALLER_CALLS",
+        help="Calls of one identity in progress, those that wait for enforcement included.",
+    ),
+    click.option(
+        "--caller-streams",
+        type=click.IntRange(1),
+        default=Bounds().streams_of_caller,
+        show_default=True,
+        envvar="BOXWALL_CALLER_STREAMS",
+        help="Open streams of one identity.",
+    ),
 )
 
 
@@ -61,4 +77,11 @@ def security_of(settings: Mapping[str, Any]) -> Security:
         client_ca=settings["tls_client_ca"],
         tokens=settings["tokens"],
         trust_domain=settings["trust_domain"],
+    )
+
+
+def bounds_of(settings: Mapping[str, Any]) -> Bounds:
+    """Return the settings as a value."""
+    return Bounds(
+        calls_of_caller=settings["caller_calls"], streams_of_caller=settings["caller_streams"]
     )

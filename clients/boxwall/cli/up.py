@@ -21,12 +21,12 @@ from boxwall_agent.options import AGENT_KEYS, agent_config, agent_options
 from boxwall_server.app import App, running
 from boxwall_server.config import DEFAULT_LISTEN, BadConfig, ServerConfig
 from boxwall_server.main import (
-    calm_collector,
     fail,
     server_config,
     server_options,
     start_logs,
     stop_signal,
+    tune_process,
 )
 from boxwall_server.store.errors import StoreError
 
@@ -55,7 +55,7 @@ async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(running(config))
-        calm_collector()
+        tune_process()
         _log.info("serving", address=str(app.address), store=str(config.database))
         lack = _why_no_agent()
         if lack:

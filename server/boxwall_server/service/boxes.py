@@ -228,6 +228,7 @@ class Boxes:
             tenant=call.tenant, id=box_id, now=self._clock.now(), etag=request.etag
         )
         written = box_written(await self._store.apply(mutation))
+        call.written()
         enforcement = await self._waits.settled(
             written.box, written.revision, written.nodes, timeout
         )

@@ -22,6 +22,7 @@ from boxwall_server.service.hub import Hub, item_of
 from boxwall_server.service.inbox import MAX_AT_ONCE, Inbox, box_ids_of, holds, misused, start_of
 from boxwall_server.service.interceptors.auth import denied
 from boxwall_server.service.interceptors.errors import api_error_of
+from boxwall_server.service.interceptors.load import Load
 from boxwall_server.service.observing import NodeView, observe
 from boxwall_server.service.refusals import RefusalBoard
 from boxwall_server.service.registry import Handler
@@ -55,6 +56,7 @@ class NodeStreams:
         waits: Waits,
         refusals: RefusalBoard,
         admission: Admission,
+        load: Load,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -66,6 +68,7 @@ class NodeStreams:
         self._waits = waits
         self._refusals = refusals
         self._admission = admission
+        self._load = load
         self._clock = clock
         self._metrics = metrics
         self._only_placed = only_placed
@@ -101,7 +104,6 @@ class NodeStreams:
         call: Call,
     ) -> None:
         """Serve one stream, from its Subscribe to its end."""
-        self._admit()
         inbox = Inbox(requests)
         async with Stream(call, self._clock) as opening:
             timer = asyncio.get_running_loop().call_later(
@@ -116,8 +118,10 @@ class NodeStreams:
         except Denied as exc:
             raise denied(exc) from exc
         if subscribe.all_boxes:
+            self._load.admit_observer(call.caller)
             await self._serve_observer(subscribe, call)
         else:
+            self._admit()
             await self._serve_node(subscribe, inbox, call)
 
     def _admit(self) -> None:

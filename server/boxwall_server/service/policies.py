@@ -77,6 +77,7 @@ class Policies:
             validate_only=request.validate_only,
         )
         written = box_written(await self._store.apply(mutation))
+        call.written()
         previous = written.previous_policy
         warnings = lint(parsed, None if previous is None else outline_from_bytes(previous))
         box = written.box

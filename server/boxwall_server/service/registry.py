@@ -2,8 +2,12 @@
 
 The layers around handlers are put together once, at start. (gRPC's own interceptors are asked again
 for every call, which costs more than most handlers do.)
+
+Every method is served as one whose client streams, and its one request is read inside the layers:
+gRPC would read it before anybody has said who calls, and wait for it as long as the caller likes.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +29,11 @@ SERVICES: Final = (
     node_service_pb2.DESCRIPTOR.services_by_name["NodeService"],
 )
 """All of ours, in this order."""
+
+REQUEST_TIMEOUT: Final = 20.0
+"""Seconds that a caller may take to send a request."""
+
+_TOO_LATE: Final = f"no request came within {REQUEST_TIMEOUT:.0f} s"
 
 Handler: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
 """`async def (request, call) -> response`. A stream takes an iterator as request if the client
@@ -94,15 +103,15 @@ def _rpc_handler(
     for layer in reversed(layers):
         handler = layer(rpc, handler)
 
-    async def serve(request: Any, context: "ServicerContext[Any, Any]") -> Any:
-        return await handler(request, Call(context))
+    async def serve(requests: Any, context: "ServicerContext[Any, Any]") -> Any:
+        return await handler(requests, Call(context))
 
     if method.client_streaming:
         return grpc.stream_stream_rpc_method_handler(serve, read, ready_bytes)
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(serve, None, ready_bytes)
+        return grpc.stream_stream_rpc_method_handler(serve, None, ready_bytes)
     serialize = GetMessageClass(method.output_type).SerializeToString
-    return grpc.unary_unary_rpc_method_handler(serve, None, serialize)
+    return grpc.stream_unary_rpc_method_handler(serve, None, serialize)
 
 
 def _reader(method: MethodDescriptor) -> Callable[[bytes], Message]:
@@ -122,9 +131,10 @@ def _reader(method: MethodDescriptor) -> Callable[[bytes], Message]:
 
 
 def _reading(read: Callable[[bytes], Message], handler: Handler, max_bytes: int) -> Handler:
-    """Return a handler of bytes. gRPC would read them outside all layers, and answer UNKNOWN."""
+    """Return a handler that reads the one request, and has it read by then."""
 
-    async def reading(request: bytes, call: Call) -> Any:
+    async def reading(_: Any, call: Call) -> Any:
+        request = await _one_message(call)
         if len(request) > max_bytes:
             raise ApiError(
                 ErrorReason.INVALID_REQUEST,
@@ -133,6 +143,26 @@ def _reading(read: Callable[[bytes], Message], handler: Handler, max_bytes: int)
         return await handler(read(request), call)
 
     return reading
+
+
+async def _one_message(call: Call) -> bytes:
+    """Raises ApiError if none comes in time."""
+    task = asyncio.current_task()
+    assert task is not None
+    # Not asyncio.timeout: nothing is to be paid for each call but this.
+    timer = asyncio.get_running_loop().call_later(REQUEST_TIMEOUT, task.cancel, _TOO_LATE)
+    try:
+        request = await call.context.read()
+    except asyncio.CancelledError as exc:
+        if exc.args == (_TOO_LATE,):
+            task.uncancel()
+            raise ApiError(ErrorReason.INVALID_REQUEST, _TOO_LATE) from None
+        raise
+    finally:
+        timer.cancel()
+    if not isinstance(request, bytes):
+        raise ApiError(ErrorReason.INVALID_REQUEST, "no request came with the call")
+    return request
 
 
 def ready_bytes(message: Message | bytes) -> bytes:

@@ -143,7 +143,7 @@ class SqliteStore:
             # Kept in self._writing, awaited by close(): it must outlive the caller, who may be
             # cancelled while others wait for the same commit.
             self._writing = loop.create_task(self._write_all())
-        # A caller that is cancelled leaves its mutation in the batch: to it the outcome is unknown.
+        # A caller that is cancelled while its batch commits cannot know the outcome.
         return await answer
 
     async def _write_all(self) -> None:
@@ -151,7 +151,10 @@ class SqliteStore:
             while self._waiting:
                 await self._gathered()
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._write(batch)
+                # Who was cancelled, or whose deadline passed, before its batch began: not written.
+                batch = [(mutation, answer) for mutation, answer in batch if not answer.done()]
+                if batch:
+                    await self._write(batch)
         finally:
             self._writing = None
 

@@ -112,6 +112,7 @@ async def test_a_token_too_large_for_a_header_is_refused(guarded: Served) -> Non
 async def test_tokens_are_not_logged(guarded: Served) -> None:
     for token in ("a-very-wrong-token", "late", "reader"):
         await refusal(boxes(guarded, token).GetBox(box_service_pb2.GetBoxRequest(box_id="none")))
+        guarded.clock.advance(1.0)
     logged = repr([{k: v for k, v in log.items() if k != "caller"} for log in guarded.logs])
     assert "a-very-wrong-token" not in logged
     assert "Bearer" not in logged
@@ -120,6 +121,17 @@ async def test_tokens_are_not_logged(guarded: Served) -> None:
         "wrong_token",
     ]
     assert guarded.metric("boxwall_refused_callers_total", reason="wrong_token") == 2
+
+
+async def test_strangers_do_not_fill_the_log(guarded: Served) -> None:
+    for _ in range(50):
+        await refusal(boxes(guarded, "wrong").GetBox(GET))
+    guarded.clock.advance(1.0)
+    await refusal(boxes(guarded, "wrong").GetBox(GET))
+
+    lines = [log for log in guarded.logs if log.get("event") in ("caller_unknown", "call_failed")]
+    assert [line["not_logged"] for line in lines] == [0, 49]
+    assert guarded.metric("boxwall_refused_callers_total", reason="wrong_token") == 51
 
 
 async def test_operators_see_nodes_and_administrators_fence_them(guarded: Served) -> None:

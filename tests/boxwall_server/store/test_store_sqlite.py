@@ -220,6 +220,23 @@ async def test_a_migration_that_fails_leaves_the_version_before(
     assert "half" not in names
 
 
+async def test_what_its_caller_gave_up_before_its_batch_began_is_not_written(path: Path) -> None:
+    store = await open_sqlite(path)
+    async with store._writer:  # as while a batch commits
+        first = asyncio.ensure_future(store.apply(create("b1")))
+        while store._waiting:  # noqa: ASYNC110  # until it is taken
+            await asyncio.sleep(0)
+        given_up = asyncio.ensure_future(store.apply(create("b2")))
+        kept = asyncio.ensure_future(store.apply(create("b3")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+    await asyncio.gather(first, kept)
+    page = await store.boxes("t1", BoxFilter(), after="", limit=9)
+    assert [hosted.box.id for hosted in page] == ["b1", "b3"]
+    assert store.head.revision == 2
+    await store.close()
+
+
 async def test_while_another_process_holds_the_file_reads_answer_and_a_write_waits(
     path: Path,
 ) -> None:

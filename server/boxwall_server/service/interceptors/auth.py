@@ -13,6 +13,7 @@ from boxwall_server.identity.caller import Caller
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.call import Call
 from boxwall_server.service.registry import Handler, Layer, Rpc
+from boxwall_server.service.seldom import Seldom
 
 _AUTHORIZATION: Final = "authorization"
 _CERTIFICATE: Final = "x509_pem_cert"
@@ -32,6 +33,7 @@ class Gate:
         self._authenticator = authenticator
         self._clock = clock
         self._metrics = metrics
+        self._seldom = Seldom()
 
     def identify(
         self, context: "ServicerContext[Any, Any]", metadata: Metadata, rpc: str
@@ -46,7 +48,15 @@ class Gate:
             )
         except Unknown as exc:
             self._metrics.refused_callers.labels(exc.flaw.value).inc()
-            _log.info("caller_unknown", flaw=exc.flaw.value, rpc=rpc, peer=context.peer())
+            more = self._seldom.note(exc.flaw.value, self._clock.steady())
+            if more is not None:
+                _log.info(
+                    "caller_unknown",
+                    flaw=exc.flaw.value,
+                    rpc=rpc,
+                    peer=context.peer(),
+                    not_logged=more,
+                )
             raise ApiError(ErrorReason.UNAUTHENTICATED, _UNKNOWN) from None
 
     def admit(self, caller: Caller, metadata: Metadata, rpc: str) -> Caller:
