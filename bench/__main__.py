@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import (
     agent_restart,
+    credentials,
     decide,
     enforced,
     everything,
@@ -47,6 +48,7 @@ QUESTIONS: Sequence[Question] = (
     enforced.QUESTION,
     forwarding.QUESTION,
     agent_restart.QUESTION,
+    credentials.QUESTION,
 )
 
 PATIENCE = 4.0

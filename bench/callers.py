@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from bench.connections import connect, first_answer, unary
+from bench.connections import connect, connect_over_tcp, first_answer, unary
 from bench.figures import quantile, thinned
 from bench.messages import CAN, CREATE, LIST, TEMPLATES, UPDATE, Template, list_page, update
 from boxwall.v1 import box_pb2, box_service_pb2
@@ -26,6 +26,7 @@ class Callers:
         self._number = 0
         self._channels: list[grpc.aio.Channel] = []
         self._path = ""
+        self._metadata: tuple[tuple[str, str], ...] = ()
         self._pacing: asyncio.Task[None] | None = None
         self._paced = 0
         self._paced_failures = 0
@@ -37,6 +38,23 @@ class Callers:
         self._number = first
         self._channels = [connect(path) for _ in range(MAX_CONNECTIONS)]
         await first_answer(path, 60.0)
+
+    async def connect_as(self, target: str, ca: str, token: str) -> None:
+        """Use the server at HOST:PORT, over TLS if there is a `ca`, with a token if there is one."""
+        await self._close()
+        self._channels = [connect_over_tcp(target, ca) for _ in range(MAX_CONNECTIONS)]
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
+
+    async def reconnect(self, target: str, ca: str, count: int) -> dict[str, Any]:
+        """Open so many connections in turn; each is there when it is ready for calls."""
+        latencies = []
+        for _ in range(count):
+            begin = time.monotonic()
+            async with connect_over_tcp(target, ca) as channel:
+                await channel.channel_ready()
+                latencies.append(time.monotonic() - begin)
+        return _summary(latencies)
 
     async def first_answer(self, path: str) -> float:
         """Wait for a server that is starting; return when it answered (monotonic clock)."""
@@ -133,7 +151,7 @@ class Callers:
         multicallable = unary(self._channels[caller % MAX_CONNECTIONS], method)
 
         async def call(request: bytes) -> Any:
-            return await multicallable(request, timeout=CALL_TIMEOUT)
+            return await multicallable(request, timeout=CALL_TIMEOUT, metadata=self._metadata)
 
         return call
 
