@@ -7,13 +7,16 @@ UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check bench bench-quick protos protos-baseline fmt lock clean
+.PHONY: help run demo test coverage check bench bench-quick protos protos-baseline fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(READY) ## the control plane on this machine, with the embedded store
 	$(BIN)/boxwall up $(ARGS)
+
+demo: $(READY) ## a box in an internet of namespaces, while its policy changes five times; as root on Linux
+	@PYTHONPATH=tests $(BIN)/python -m demo $(ARGS)
 
 test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
 	@tools/test-packages.sh

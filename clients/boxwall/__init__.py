@@ -25,7 +25,13 @@ if TYPE_CHECKING:
         Violation,
         WarningCode,
     )
-    from boxwall.sdk.agent import AgentClient, AgentStatus, AttachedBox, AttachedState
+    from boxwall.sdk.agent import (
+        AgentClient,
+        AgentStatus,
+        AttachedBox,
+        AttachedState,
+        ExplainedBox,
+    )
     from boxwall.sdk.box import Box, BoxChange, BoxChanged, BoxGone, EphemeralBox
     from boxwall.sdk.client import Client
     from boxwall.sdk.default_client import close_default_client
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
         InvalidRequest,
         NoAgent,
         NodeNotFound,
+        NotAttached,
         NotEnforced,
         NotFound,
         Overloaded,
@@ -50,6 +57,14 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unavailable,
         UnexpectedAnswer,
+    )
+    from boxwall.sdk.explanation import (
+        Carrier,
+        EntryKind,
+        Explanation,
+        KernelEntry,
+        LeasedName,
+        Outcome,
     )
     from boxwall.sdk.network_policy import NetworkPolicy, PolicyDocument, PolicyLike
     from boxwall.sdk.snapshot import Snapshot
@@ -71,6 +86,13 @@ __all__ = [
     "AgentStatus",
     "AttachedBox",
     "AttachedState",
+    "ExplainedBox",
+    "Explanation",
+    "Outcome",
+    "Carrier",
+    "LeasedName",
+    "KernelEntry",
+    "EntryKind",
     "close_default_client",
     "Snapshot",
     "NetworkPolicy",
@@ -104,6 +126,7 @@ __all__ = [
     "BoxNotFound",
     "SnapshotNotFound",
     "NodeNotFound",
+    "NotAttached",
     "AlreadyExists",
     "Conflict",
     "CannotAttach",
@@ -123,15 +146,17 @@ _HOMES = {
         "Destination InvalidDestination Mode PolicyWarning Reason Rule Unlisted Verdict Violation "
         "WarningCode"
     ),
-    "boxwall.sdk.agent": "AgentClient AgentStatus AttachedBox AttachedState",
+    "boxwall.sdk.agent": "AgentClient AgentStatus AttachedBox AttachedState ExplainedBox",
     "boxwall.sdk.box": "Box BoxChange BoxChanged BoxGone EphemeralBox",
     "boxwall.sdk.client": "Client",
     "boxwall.sdk.default_client": "close_default_client",
     "boxwall.sdk.errors": (
         "AlreadyExists BadConfig BoxNotFound BoxwallError CannotAttach Conflict InternalError "
-        "InvalidPolicy InvalidRequest NoAgent NodeNotFound NotEnforced NotFound Overloaded "
-        "PermissionDenied SnapshotNotFound TimedOut Unauthenticated Unavailable UnexpectedAnswer"
+        "InvalidPolicy InvalidRequest NoAgent NodeNotFound NotAttached NotEnforced NotFound "
+        "Overloaded PermissionDenied SnapshotNotFound TimedOut Unauthenticated Unavailable "
+        "UnexpectedAnswer"
     ),
+    "boxwall.sdk.explanation": "Carrier EntryKind Explanation KernelEntry LeasedName Outcome",
     "boxwall.sdk.network_policy": "NetworkPolicy PolicyDocument PolicyLike",
     "boxwall.sdk.snapshot": "Snapshot",
     "boxwall.sdk.values": (

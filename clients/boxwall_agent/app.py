@@ -25,6 +25,7 @@ from boxwall_agent.counts import KernelCounts
 from boxwall_agent.dns.upstream import resolvers_of_host
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable, StateUnusable
+from boxwall_agent.explainer import Explainer
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.in_force import InForce
@@ -99,7 +100,14 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
             *_serve_names(names, agent, enforcer, refusals),
         ]
         _monitor(stack, config, agent, sync, metrics)
-        api = LocalApi(agent, KernelCounts(nft), config.node_id, lambda: sync.in_contact)
+        api = LocalApi(
+            agent,
+            KernelCounts(nft),
+            Explainer(enforcer, nft, conntrack.connections, config.http_ports),
+            config.node_id,
+            lambda: sync.in_contact,
+            grace=config.dns.grace,
+        )
         await _serve(stack, api, config.agent_socket)
         async with asyncio.TaskGroup() as tasks:
             running_chores = [tasks.create_task(chore()) for chore in chores]

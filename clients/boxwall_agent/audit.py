@@ -96,13 +96,18 @@ def outcomes(
     return found
 
 
+def is_open(connection: Connection) -> bool:
+    """Whether it can still carry something; what is not TCP can, while it is tracked."""
+    return connection.protocol != TCP or connection.tcp_state in _OPEN_STATES
+
+
 def _counts(connection: Connection, changed: Changed) -> bool:
     """Of TCP what is open, or was reset just now: by the kernel, when its far end sent first."""
     grant = grant_in(connection.mark)
-    is_open = connection.protocol != TCP or connection.tcp_state in _OPEN_STATES
+    counts = is_open(connection)
     if grant not in changed.grants_now and connection.closed_for is not None:
-        is_open = connection.closed_for <= _JUST_NOW
-    return is_open and (grant in changed.grants_before or grant in changed.grants_now)
+        counts = connection.closed_for <= _JUST_NOW
+    return counts and (grant in changed.grants_before or grant in changed.grants_now)
 
 
 def _is_kept(connection: Connection, changed: Changed, surroundings: Surroundings) -> bool:

@@ -69,6 +69,11 @@ class Enforcer:
         return [rules for rules in held if rules is not None]
 
     @property
+    def enforces_names(self) -> bool:
+        """Whether names can be allowed on this node."""
+        return self._in_force.shared.naming is not None
+
+    @property
     def surroundings(self) -> Surroundings:
         """What is blocked besides what always is: the node, other boxes, the operator's ranges."""
         if self._surroundings is None:
@@ -156,11 +161,10 @@ class Enforcer:
         `is_whole`: boxes without an entry are closed, because the control plane has none of them.
         """
         wanted = {}
-        enforces_names = self._in_force.shared.naming is not None
         for entry in entries:
             hosted = self._hosted.get(entry.box_id)
             if hosted is not None:
-                wanted[entry.box_id] = after(hosted, entry, enforces_names=enforces_names)
+                wanted[entry.box_id] = after(hosted, entry, enforces_names=self.enforces_names)
         if is_whole:
             message = "the control plane does not know that this node hosts the box"
             for box_id, hosted in self._hosted.items():

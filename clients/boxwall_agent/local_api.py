@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
@@ -10,11 +12,15 @@ import structlog
 
 from boxwall.agent.v1 import agent_service_pb2 as pb
 from boxwall.agent.v1 import agent_service_pb2_grpc
-from boxwall.policy import Violation, mode_of
+from boxwall.policy import Destination, InvalidDestination, Violation, mode_of
 from boxwall.wire.errors import ApiError, ErrorReason, status_of, trailing_metadata_of
+from boxwall.wire.policies import destination_from_proto, destination_to_proto, verdict_to_proto
 from boxwall_agent.agent import Agent
 from boxwall_agent.errors import AgentError, CannotAttach, KernelError, StateUnusable
+from boxwall_agent.explainer import Carried, Explainer
+from boxwall_agent.explaining import Compared, Explanation
 from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.leases import Lease
 from boxwall_agent.links import Place, address_of, find
 
 _LONGEST_WAIT: Final = 60.0
@@ -22,6 +28,8 @@ _LONGEST_WAIT: Final = 60.0
 
 _MARGIN: Final = 0.2
 """Seconds before the caller's deadline, so that the answer says what is missing."""
+
+_MOST_DESTINATIONS: Final = 32
 
 _STATE: Final = {
     Standing.ENFORCED: pb.AttachedBox.STATE_ENFORCED,
@@ -40,13 +48,24 @@ class Counts(Protocol):
 
 
 class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
-    """The service. `in_contact` says whether the control plane is."""
+    """The service. `in_contact` says whether the control plane is; `grace` is how many seconds a
+    lease outlives its DNS answer.
+    """
 
     def __init__(
-        self, agent: Agent, counts: Counts, node_id: str, in_contact: Callable[[], bool]
+        self,
+        agent: Agent,
+        counts: Counts,
+        explainer: Explainer,
+        node_id: str,
+        in_contact: Callable[[], bool],
+        *,
+        grace: float,
     ) -> None:
         self._agent = agent
         self._counts = counts
+        self._explainer = explainer
+        self._grace = grace
         self._node_id = node_id
         self._in_contact = in_contact
 
@@ -68,6 +87,10 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
             connected=self._in_contact(),
         )
 
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        """See the contract."""
+        return await _answered(context, self._explain(request))
+
     async def _attach(self, request: pb.AttachRequest, context: Any) -> pb.AttachedBox:
         place = _place(request)
         interfaces = await asyncio.to_thread(find, place)
@@ -87,12 +110,25 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
 
     async def _detach(self, request: pb.DetachRequest) -> pb.DetachResponse:
         if not self._agent.detach(request.box_id):
-            raise ApiError(
-                ErrorReason.NOT_ATTACHED,
-                f"box {request.box_id} is not attached to this node",
-                resource=("box", request.box_id),
-            )
+            raise _not_attached(request.box_id)
         return pb.DetachResponse()
+
+    async def _explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        asked = _asked(request)
+        carried = await self._explainer.carried(self._hosted(request.box_id))
+        explanations = []
+        for one in asked:
+            explained = self._explainer.explain(self._hosted(request.box_id), one)
+            explanations.append(_explanation(explained, carried, self._grace))
+            await asyncio.sleep(0)  # boxes' packets wait while the kernel is asked
+        box = self._to_proto(self._hosted(request.box_id))
+        return pb.ExplainResponse(box=box, explanations=explanations)
+
+    def _hosted(self, box_id: str) -> Hosted:
+        hosted = self._agent.find(box_id)
+        if hosted is None:
+            raise _not_attached(box_id)
+        return hosted
 
     def _to_proto(self, hosted: Hosted) -> pb.AttachedBox:
         return pb.AttachedBox(
@@ -137,6 +173,80 @@ def _place(request: pb.AttachRequest) -> Place:
         addresses=tuple(addresses),
         masquerade=request.masquerade,
     )
+
+
+def _asked(request: pb.ExplainRequest) -> list[Destination]:
+    violations = []
+    if not request.box_id:
+        violations.append(Violation(field="box_id", message="is empty; name the box"))
+    if not 1 <= len(request.destinations) <= _MOST_DESTINATIONS:
+        message = f"has {len(request.destinations)} entries; give 1 to {_MOST_DESTINATIONS}"
+        violations.append(Violation(field="destinations", message=message))
+    asked = []
+    for number, destination in enumerate(request.destinations[:_MOST_DESTINATIONS]):
+        try:
+            asked.append(destination_from_proto(destination))
+        except InvalidDestination as exc:
+            violations += (
+                replace(one, field=f"destinations[{number}].{one.field}") for one in exc.violations
+            )
+    if violations:
+        raise ApiError(
+            ErrorReason.INVALID_REQUEST, "the request is not valid", violations=tuple(violations)
+        )
+    return asked
+
+
+def _explanation(explained: Explanation, carried: Carried | None, grace: float) -> pb.Explanation:
+    return pb.Explanation(
+        destination=destination_to_proto(explained.asked),
+        outcome=f"OUTCOME_{explained.outcome.name}",
+        verdict=verdict_to_proto(explained.verdict),
+        names=map(str, explained.names),
+        carriers=[f"CARRIER_{one.name}" for one in explained.carriers],
+        leases=[
+            _lease(one, carried, grace, is_live=one.grant in explained.live)
+            for one in explained.leases
+        ],
+        kernel=[_entry(one, carried) for one in explained.kernel],
+        agrees=explained.agrees,
+        summary=explained.summary,
+    )
+
+
+def _lease(lease: Lease, carried: Carried | None, grace: float, *, is_live: bool) -> pb.LeasedName:
+    message = pb.LeasedName(
+        name=str(lease.name), address=str(lease.address), grant=lease.grant, live=is_live
+    )
+    end = time.time() + lease.end - time.monotonic()
+    message.expire_time.FromMilliseconds(round((end - grace) * 1000))
+    message.end_time.FromMilliseconds(round(end * 1000))
+    if carried is not None:
+        message.connections = carried.by_grant[lease.grant]
+    return message
+
+
+def _entry(compared: Compared, carried: Carried | None) -> pb.KernelEntry:
+    held = compared.held
+    message = pb.KernelEntry(
+        interface=held.interface,
+        address=str(held.address),
+        kind=f"KIND_{held.kind.name}",
+        set=held.set,
+        element=held.element,
+        grant=held.grant,
+        live=held.is_live,
+        agrees=not compared.problem,
+        problem=compared.problem,
+    )
+    if carried is not None:
+        message.connections = carried.to_address[held.address]
+    return message
+
+
+def _not_attached(box_id: str) -> ApiError:
+    message = f"box {box_id} is not attached to this node"
+    return ApiError(ErrorReason.NOT_ATTACHED, message, resource=("box", box_id))
 
 
 def _raise_unless_enforced(hosted: Hosted) -> None:

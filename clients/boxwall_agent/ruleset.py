@@ -91,6 +91,11 @@ def absent(interface: Interface) -> BoxRules:
     return BoxRules(elements=frozenset((_named(interface),)))
 
 
+def boxes_key(interface: Interface) -> bytes:
+    """The key under which the set `boxes` has the interface."""
+    return _INTERFACE_NAME.pack(interface.name.encode())
+
+
 def first_key(interface: Interface, reason: Reason) -> tuple[str, bytes]:
     """The map, and the key in it, under which the grant of an allowed entry is found."""
     index = host32(interface.index)
@@ -218,4 +223,4 @@ def _identity(interface: Interface) -> Iterator[Element]:
 
 
 def _named(interface: Interface) -> Element:
-    return Element("boxes", _INTERFACE_NAME.pack(interface.name.encode()))
+    return Element("boxes", boxes_key(interface))

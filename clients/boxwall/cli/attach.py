@@ -55,7 +55,7 @@ def attach(
         return await agent.attach(box_id, interface=interface or "", netns=netns or "", **more)
 
     attached = session.run_agent(work, agent_socket)
-    session.show(lambda: _document(attached), lambda: _table([attached]))
+    session.show(lambda: attached_document(attached), lambda: _table([attached]))
 
 
 @click.command()
@@ -84,7 +84,7 @@ def _show(session: Session, status: "AgentStatus") -> None:
         lambda: {
             "node_id": status.node_id,
             "connected": status.connected,
-            "boxes": [_document(box) for box in status.boxes],
+            "boxes": [attached_document(box) for box in status.boxes],
         },
         lambda: _table(status.boxes),
     )
@@ -92,7 +92,8 @@ def _show(session: Session, status: "AgentStatus") -> None:
         click.echo(f"node {status.node_id} is out of contact with its control plane", err=True)
 
 
-def _document(box: "AttachedBox") -> Document:
+def attached_document(box: "AttachedBox") -> Document:
+    """Return a box as its node has it."""
     return {
         "box_id": box.box_id,
         "interface": box.interface,

@@ -1,11 +1,15 @@
 """`boxwall policy`: read, set, judge by and check network policies."""
 
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from boxwall.cli.arguments import policy_document, policy_options, read_text, wait_timeout_option
+from boxwall.cli.attach import agent_socket_option, attached_document
 from boxwall.cli.render.documents import (
     box_document,
     policy_revision_document,
@@ -13,6 +17,7 @@ from boxwall.cli.render.documents import (
     violation_documents,
     warning_documents,
 )
+from boxwall.cli.render.explanations import explanation_document, explanation_lines
 from boxwall.cli.render.problems import REFUSED
 from boxwall.cli.render.tables import box_table, history_table, policy_yaml, verdicts_table
 from boxwall.cli.session import Session, current_session
@@ -107,14 +112,26 @@ def set_policy(
 @policy.command()
 @click.argument("asked", metavar="[BOX] DEST...", nargs=-1, required=True)
 @click.option("--policy", "file", metavar="FILE", help="Judge by this policy, without a server.")
+@click.option(
+    "--live", is_flag=True, help="Ask this node's agent: leases, kernel, policy in force."
+)
+@agent_socket_option
 @client_options
 @click.pass_context
-def check(context: click.Context, asked: tuple[str, ...], file: str | None) -> None:
+def check(
+    context: click.Context, asked: tuple[str, ...], file: str | None, live: bool, agent_socket: Path
+) -> None:
     """Judge destinations (api.github.com:443) by a box's policy, or by that in a file.
 
-    Exit status 1 if any of them is denied.
+    With --live the agent of this node says what would happen now: by the policy in force, the
+    leases, and what the kernel holds. Exit status 1 if any of them is denied.
     """
     session = current_session()
+    if live:
+        if file is not None:
+            raise click.UsageError("Give one of --live and --policy FILE.")
+        _check_live(context, session, asked, agent_socket)
+        return
     if file is not None:
         given = policy_from_document(load_document(read_text(file))).policy
         verdicts = [decide(given, Destination.parse(text)) for text in asked]
@@ -131,6 +148,26 @@ def check(context: click.Context, asked: tuple[str, ...], file: str | None) -> N
         lambda: verdicts_table(pairs),
     )
     if not all(verdict.allowed for verdict in verdicts):
+        context.exit(REFUSED)
+
+
+def _check_live(
+    context: click.Context, session: Session, asked: tuple[str, ...], path: Path
+) -> None:
+    box_id, *texts = asked
+    if not texts:
+        raise click.UsageError(f"Give destinations after BOX ({box_id!a}).")
+    destinations = [Destination.parse(text) for text in texts]
+    answer = session.run_agent(lambda agent: agent.explain(box_id, destinations), path)
+    pairs = list(zip(texts, answer.explanations, strict=True))
+    if session.wants_json:
+        explained = [explanation_document(text, one) for text, one in pairs]
+        session.done("", {"box": attached_document(answer.box), "explanations": explained})
+    else:
+        now = datetime.fromtimestamp(time.time(), UTC)
+        for text, one in pairs:
+            session.say(explanation_lines(text, one, now))
+    if any(one.outcome.value in ("refused", "unknown") for _, one in pairs):
         context.exit(REFUSED)
 
 

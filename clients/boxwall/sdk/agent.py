@@ -11,9 +11,20 @@ import grpc
 
 from boxwall.agent.v1 import agent_service_pb2 as pb
 from boxwall.agent.v1 import agent_service_pb2_grpc
+from boxwall.policy import Destination
+from boxwall.sdk.decode import time_from_proto, verdict_from_proto
 from boxwall.sdk.errors import BadConfig, NoAgent, Unavailable
+from boxwall.sdk.explanation import (
+    Carrier,
+    EntryKind,
+    Explanation,
+    KernelEntry,
+    LeasedName,
+    Outcome,
+)
 from boxwall.sdk.translate import error_of
 from boxwall.unix_sockets import path_problem
+from boxwall.wire.policies import destination_to_proto
 
 DEFAULT_AGENT_SOCKET: Final = Path("/run/boxwall/agent.sock")
 
@@ -54,10 +65,18 @@ class AgentStatus:
     boxes: tuple[AttachedBox, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedBox:
+    """A box as it was when it was asked about, and the answers, in order."""
+
+    box: AttachedBox
+    explanations: tuple[Explanation, ...]
+
+
 class AgentClient:
     """Calls the agent over its unix socket. Use it in an `async with`, or close it.
 
-    All calls raise a BoxwallError: NoAgent if none answers, CannotAttach, BoxNotFound.
+    All calls raise a BoxwallError: NoAgent if none answers, CannotAttach, BoxNotFound, NotAttached.
     """
 
     def __init__(self, path: Path = DEFAULT_AGENT_SOCKET, *, timeout: float = 30.0) -> None:
@@ -103,6 +122,22 @@ class AgentClient:
         boxes = tuple(_attached(box) for box in answer.boxes)
         return AgentStatus(node_id=answer.node_id, connected=answer.connected, boxes=boxes)
 
+    async def explain(self, box_id: str, destinations: Sequence[Destination | str]) -> ExplainedBox:
+        """Ask what would become of connections that the box opened now, and why.
+
+        The agent judges by the policy in force and by the leases, and reads back what the kernel
+        holds. 1 to 32 destinations. Raises InvalidDestination, NotAttached.
+        """
+        asked = [Destination.parse(d) if isinstance(d, str) else d for d in destinations]
+        request = pb.ExplainRequest(
+            box_id=box_id, destinations=[destination_to_proto(one) for one in asked]
+        )
+        answer: pb.ExplainResponse = await self._call(self._stub.Explain, request)
+        pairs = zip(asked, answer.explanations, strict=True)
+        return ExplainedBox(
+            box=_attached(answer.box), explanations=tuple(_explanation(*pair) for pair in pairs)
+        )
+
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
@@ -147,3 +182,51 @@ def _attached(box: pb.AttachedBox) -> AttachedBox:
         message=box.message,
         packets_refused=box.packets_refused,
     )
+
+
+def _explanation(asked: Destination, message: pb.Explanation) -> Explanation:
+    return Explanation(
+        destination=asked,
+        outcome=Outcome.of(_word(pb.Explanation.Outcome, message.outcome)),
+        verdict=verdict_from_proto(message.verdict, asked),
+        names=tuple(message.names),
+        carriers=tuple(Carrier.of(_word(pb.Explanation.Carrier, one)) for one in message.carriers),
+        leases=tuple(map(_leased_name, message.leases)),
+        kernel=tuple(map(_kernel_entry, message.kernel)),
+        agrees=message.agrees,
+        summary=message.summary,
+    )
+
+
+def _leased_name(message: pb.LeasedName) -> LeasedName:
+    return LeasedName(
+        name=message.name,
+        address=message.address,
+        grant=message.grant,
+        expire_time=time_from_proto(message.expire_time),
+        end_time=time_from_proto(message.end_time),
+        live=message.live,
+        connections=message.connections if message.HasField("connections") else None,
+    )
+
+
+def _kernel_entry(message: pb.KernelEntry) -> KernelEntry:
+    return KernelEntry(
+        interface=message.interface,
+        address=message.address,
+        kind=EntryKind.of(_word(pb.KernelEntry.Kind, message.kind)),
+        set=message.set,
+        element=message.element,
+        grant=message.grant,
+        live=message.live,
+        agrees=message.agrees,
+        problem=message.problem,
+        connections=message.connections if message.HasField("connections") else None,
+    )
+
+
+def _word(kind: Any, number: int) -> str:
+    """OUTCOME_PASSES_IF_NAMED as "passes-if-named"; "unknown" for one of a newer version."""
+    if number not in kind.values():
+        return "unknown"
+    return str(kind.Name(number)).partition("_")[2].lower().replace("_", "-")

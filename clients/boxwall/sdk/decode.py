@@ -60,10 +60,16 @@ def box_from_proto(message: box_pb2.Box) -> BoxState:
         network_policy=policy_from_answer(message.network_policy),
         policy_revision=message.policy_revision,
         enforcement=enforcement_from_proto(message.enforcement),
-        expire_time=_time(message.expire_time) if message.HasField("expire_time") else None,
+        expire_time=time_from_proto(message.expire_time)
+        if message.HasField("expire_time")
+        else None,
         source_snapshot=message.source_snapshot,
-        create_time=_time(message.create_time) if message.HasField("create_time") else None,
-        update_time=_time(message.update_time) if message.HasField("update_time") else None,
+        create_time=time_from_proto(message.create_time)
+        if message.HasField("create_time")
+        else None,
+        update_time=time_from_proto(message.update_time)
+        if message.HasField("update_time")
+        else None,
         etag=message.etag,
         warnings=warnings_from_proto(message.warnings),
     )
@@ -107,7 +113,9 @@ def snapshot_from_proto(message: box_pb2.Snapshot) -> SnapshotState:
         id=message.id,
         box_id=message.box_id,
         network_policy=policy_from_answer(message.network_policy),
-        create_time=_time(message.create_time) if message.HasField("create_time") else None,
+        create_time=time_from_proto(message.create_time)
+        if message.HasField("create_time")
+        else None,
     )
 
 
@@ -116,7 +124,9 @@ def policy_revision_from_proto(message: box_pb2.PolicyRevision) -> PolicyRevisio
     return PolicyRevision(
         revision=message.revision,
         network_policy=policy_from_answer(message.network_policy),
-        create_time=_time(message.create_time) if message.HasField("create_time") else None,
+        create_time=time_from_proto(message.create_time)
+        if message.HasField("create_time")
+        else None,
         author=message.author,
         request_id=message.request_id,
     )
@@ -134,8 +144,8 @@ def refusal_from_proto(message: policy_pb2.Refusal, dropped_before: int = 0) -> 
         reason=reason_from_proto(message.reason),
         rule=rule_from_proto(message.rule) if message.HasField("rule") else None,
         policy_revision=message.policy_revision,
-        first_time=_time(message.first_time) if message.HasField("first_time") else None,
-        last_time=_time(message.last_time) if message.HasField("last_time") else None,
+        first_time=time_from_proto(message.first_time) if message.HasField("first_time") else None,
+        last_time=time_from_proto(message.last_time) if message.HasField("last_time") else None,
         count=message.count,
         dropped_before=dropped_before,
     )
@@ -146,9 +156,13 @@ def node_from_proto(message: node_pb2.Node) -> Node:
     return Node(
         id=message.id,
         state=_node_state(message.state),
-        connect_time=_time(message.connect_time) if message.HasField("connect_time") else None,
+        connect_time=time_from_proto(message.connect_time)
+        if message.HasField("connect_time")
+        else None,
         last_contact_time=(
-            _time(message.last_contact_time) if message.HasField("last_contact_time") else None
+            time_from_proto(message.last_contact_time)
+            if message.HasField("last_contact_time")
+            else None
         ),
         agent_version=message.agent_version,
         attached_boxes=message.attached_boxes,
@@ -164,7 +178,7 @@ def _node_enforcement(message: box_pb2.NodeEnforcement) -> NodeEnforcement:
         node_id=message.node_id,
         state=_enforcement_state(message.state),
         applied_revision=message.applied_revision,
-        apply_time=_time(message.apply_time) if message.HasField("apply_time") else None,
+        apply_time=time_from_proto(message.apply_time) if message.HasField("apply_time") else None,
         message=message.message,
         connections_kept=message.connections_kept,
         connections_cut=message.connections_cut,
@@ -191,7 +205,8 @@ def _protocol(number: int) -> str:
     return policy_pb2.Protocol.Name(number).removeprefix("PROTOCOL_").lower()
 
 
-def _time(message: Timestamp) -> datetime:
+def time_from_proto(message: Timestamp) -> datetime:
+    """Return an instant. Raises UnexpectedAnswer."""
     try:
         return message.ToDatetime(tzinfo=UTC)
     except ValueError as exc:

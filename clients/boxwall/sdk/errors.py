@@ -8,7 +8,8 @@
     ├── NotFound              `resource` is the type and the id
     │   ├── BoxNotFound
     │   ├── SnapshotNotFound
-    │   └── NodeNotFound
+    │   ├── NodeNotFound
+    │   └── NotAttached       the box is not attached to this node
     ├── AlreadyExists         take another id, or read what is there
     ├── Conflict              something else was written, or is attached: read again and decide anew
     │   └── CannotAttach      this node cannot police the interface as asked; it is closed
@@ -108,6 +109,10 @@ class SnapshotNotFound(NotFound):
 
 class NodeNotFound(NotFound):
     """There is no such node."""
+
+
+class NotAttached(NotFound):
+    """The box is not attached to this node."""
 
 
 class AlreadyExists(BoxwallError):

@@ -84,6 +84,7 @@ _OF_REASON: Final[Mapping[ErrorReason, _Make]] = {
     ErrorReason.INVALID_POLICY: _invalid(errors.InvalidPolicy),
     ErrorReason.CANNOT_ATTACH: _plain(errors.CannotAttach),
     ErrorReason.NOT_IN_FORCE: _plain(errors.CannotAttach),
+    ErrorReason.NOT_ATTACHED: _about(errors.NotAttached),
     ErrorReason.BOX_NOT_FOUND: _about(errors.BoxNotFound),
     ErrorReason.SNAPSHOT_NOT_FOUND: _about(errors.SnapshotNotFound),
     ErrorReason.NODE_NOT_FOUND: _about(errors.NodeNotFound),

@@ -19,8 +19,10 @@ from boxwall_agent.netlink import (
     NLMSG_ERROR,
     Flags,
     Message,
+    attribute,
     iterate_attributes,
     message,
+    nested,
     read_attributes,
     read_be32,
     read_messages,
@@ -155,8 +157,24 @@ class Nftables:
     def elements(self, name: str) -> Iterator[Element]:
         """Yield the elements of a set; of a range its two ends."""
         for key, found in self._dump_elements(name):
-            value = read_attributes(found[2])[1] if 2 in found else b""
-            yield Element(name, key, value)
+            yield Element(name, key, _value_of(found))
+
+    def find(self, name: str, key: bytes) -> bytes | None:
+        """Look a key up, as a rule would: the value of its element, empty in a set; None: no match.
+
+        In a set of ranges the key may be anywhere in one.
+        """
+        element = nested(1, nested(1, attribute(1, key)))
+        try:
+            (answer,) = self._ask(
+                Type.GETSETELEM, Flags(0), text(1, TABLE) + text(2, name) + nested(3, element)
+            )
+        except KernelRejected as exc:
+            if exc.errno == errno.ENOENT:
+                return None
+            raise
+        (found,) = (read_attributes(one) for _, one in _elements_of(answer))
+        return _value_of(found)
 
     def counters(self, name: str) -> dict[bytes, Counted]:
         """Return what each element of a set of counters has counted, by key."""
@@ -164,7 +182,7 @@ class Nftables:
 
     def _dump_elements(self, name: str) -> Iterator[tuple[bytes, dict[int, bytes]]]:
         for answer in self._ask(Type.GETSETELEM, Flags.DUMP, text(1, TABLE) + text(2, name)):
-            for _, element in iterate_attributes(read_attributes(answer.body).get(3, b"")):
+            for _, element in _elements_of(answer):
                 found = read_attributes(element)
                 yield read_attributes(found[1])[1], found
 
@@ -228,6 +246,16 @@ def _advice(exc: KernelError) -> str:
     if number in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
         return "the kernel has no nf_tables; load the module nf_tables"
     return f"nf_tables does not answer: {exc}"
+
+
+def _elements_of(answer: Message) -> Iterator[tuple[int, bytes]]:
+    """Of NFTA_SET_ELEM_LIST_ELEMENTS."""
+    return iterate_attributes(read_attributes(answer.body).get(3, b""))
+
+
+def _value_of(element: dict[int, bytes]) -> bytes:
+    """Of NFTA_SET_ELEM_DATA; empty in a set."""
+    return read_attributes(element[2])[1] if 2 in element else b""
 
 
 def _counter(expression: bytes) -> Counted:

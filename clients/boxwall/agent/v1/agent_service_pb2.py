@@ -22,10 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from boxwall.v1 import policy_pb2 as boxwall_dot_v1_dot_policy__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$boxwall/agent/v1/agent_service.proto\x12\x10\x62oxwall.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\"{\n\rAttachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\tinterface\x18\x02 \x01(\tH\x00\x12\x0f\n\x05netns\x18\x03 \x01(\tH\x00\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x12\n\nmasquerade\x18\x05 \x01(\x08\x42\x07\n\x05place\"\xa8\x02\n\x0b\x41ttachedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.boxwall.agent.v1.AttachedBox.State\x12\x17\n\x0fpolicy_revision\x18\x05 \x01(\x04\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x17\n\x0fpackets_refused\x18\x08 \x01(\x04\"^\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ENFORCED\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02\x12\x18\n\x14STATE_INTERFACE_GONE\x10\x03\"%\n\rDetachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x10\n\x0e\x44\x65tachResponse\"\x15\n\x13ListAttachedRequest\"h\n\x14ListAttachedResponse\x12,\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x1d.boxwall.agent.v1.AttachedBox\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\x32\x89\x02\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x1f.boxwall.agent.v1.AttachRequest\x1a\x1d.boxwall.agent.v1.AttachedBox\x12K\n\x06\x44\x65tach\x12\x1f.boxwall.agent.v1.DetachRequest\x1a .boxwall.agent.v1.DetachResponse\x12\x62\n\x0cListAttached\x12%.boxwall.agent.v1.ListAttachedRequest\x1a&.boxwall.agent.v1.ListAttachedResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$boxwall/agent/v1/agent_service.proto\x12\x10\x62oxwall.agent.v1\x1a\x17\x62oxwall/v1/policy.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"{\n\rAttachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\tinterface\x18\x02 \x01(\tH\x00\x12\x0f\n\x05netns\x18\x03 \x01(\tH\x00\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x12\n\nmasquerade\x18\x05 \x01(\x08\x42\x07\n\x05place\"\xa8\x02\n\x0b\x41ttachedBox\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\t\x12\x11\n\tinterface\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.boxwall.agent.v1.AttachedBox.State\x12\x17\n\x0fpolicy_revision\x18\x05 \x01(\x04\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x17\n\x0fpackets_refused\x18\x08 \x01(\x04\"^\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ENFORCED\x10\x01\x12\x10\n\x0cSTATE_CLOSED\x10\x02\x12\x18\n\x14STATE_INTERFACE_GONE\x10\x03\"%\n\rDetachRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x10\n\x0e\x44\x65tachResponse\"\x15\n\x13ListAttachedRequest\"h\n\x14ListAttachedResponse\x12,\n\x05\x62oxes\x18\x01 \x03(\x0b\x32\x1d.boxwall.agent.v1.AttachedBox\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x11\n\tconnected\x18\x03 \x01(\x08\"[\n\x0e\x45xplainRequest\x12\x14\n\x06\x62ox_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x33\n\x0c\x64\x65stinations\x18\x02 \x03(\x0b\x32\x17.boxwall.v1.DestinationB\x04\xe2\x41\x01\x02\"r\n\x0f\x45xplainResponse\x12*\n\x03\x62ox\x18\x01 \x01(\x0b\x32\x1d.boxwall.agent.v1.AttachedBox\x12\x33\n\x0c\x65xplanations\x18\x02 \x03(\x0b\x32\x1d.boxwall.agent.v1.Explanation\"\xe0\x04\n\x0b\x45xplanation\x12,\n\x0b\x64\x65stination\x18\x01 \x01(\x0b\x32\x17.boxwall.v1.Destination\x12\x36\n\x07outcome\x18\x02 \x01(\x0e\x32%.boxwall.agent.v1.Explanation.Outcome\x12$\n\x07verdict\x18\x03 \x01(\x0b\x32\x13.boxwall.v1.Verdict\x12\r\n\x05names\x18\x04 \x03(\t\x12\x37\n\x08\x63\x61rriers\x18\x05 \x03(\x0e\x32%.boxwall.agent.v1.Explanation.Carrier\x12,\n\x06leases\x18\x06 \x03(\x0b\x32\x1c.boxwall.agent.v1.LeasedName\x12-\n\x06kernel\x18\x07 \x03(\x0b\x32\x1d.boxwall.agent.v1.KernelEntry\x12\x0e\n\x06\x61grees\x18\x08 \x01(\x08\x12\x0f\n\x07summary\x18\t \x01(\t\"\x99\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_REFUSED\x10\x01\x12\x12\n\x0eOUTCOME_PASSES\x10\x02\x12\x1b\n\x17OUTCOME_PASSES_IF_NAMED\x10\x03\x12\x14\n\x10OUTCOME_RESOLVES\x10\x04\x12\x19\n\x15OUTCOME_ANSWERED_HERE\x10\x05\"c\n\x07\x43\x61rrier\x12\x17\n\x13\x43\x41RRIER_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41RRIER_TLS_SNI\x10\x01\x12\x15\n\x11\x43\x41RRIER_HTTP_HOST\x10\x02\x12\x13\n\x0f\x43\x41RRIER_ADDRESS\x10\x03\"\xd1\x01\n\nLeasedName\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05grant\x18\x03 \x01(\r\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04live\x18\x06 \x01(\x08\x12\x18\n\x0b\x63onnections\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_connections\"\x96\x03\n\x0bKernelEntry\x12\x11\n\tinterface\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\".boxwall.agent.v1.KernelEntry.Kind\x12\x0b\n\x03set\x18\x04 \x01(\t\x12\x0f\n\x07\x65lement\x18\x05 \x01(\t\x12\r\n\x05grant\x18\x06 \x01(\r\x12\x0c\n\x04live\x18\x07 \x01(\x08\x12\x0e\n\x06\x61grees\x18\x08 \x01(\x08\x12\x0f\n\x07problem\x18\t \x01(\t\x12\x18\n\x0b\x63onnections\x18\n \x01(\rH\x00\x88\x01\x01\"\xaa\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_NOTHING\x10\x01\x12\x14\n\x10KIND_NOT_POLICED\x10\x02\x12\x10\n\x0cKIND_BLOCKED\x10\x03\x12\x0f\n\x0bKIND_DENIED\x10\x04\x12\x0c\n\x08KIND_ALL\x10\x05\x12\x10\n\x0cKIND_ALLOWED\x10\x06\x12\x0f\n\x0bKIND_LEASED\x10\x07\x12\x10\n\x0cKIND_UNKNOWN\x10\x08\x42\x0e\n\x0c_connections2\xde\x02\n\x0c\x41gentService\x12H\n\x06\x41ttach\x12\x1f.boxwall.agent.v1.AttachRequest\x1a\x1d.boxwall.agent.v1.AttachedBox\x12K\n\x06\x44\x65tach\x12\x1f.boxwall.agent.v1.DetachRequest\x1a .boxwall.agent.v1.DetachResponse\x12\x62\n\x0cListAttached\x12%.boxwall.agent.v1.ListAttachedRequest\x1a&.boxwall.agent.v1.ListAttachedResponse\"\x03\x90\x02\x01\x12S\n\x07\x45xplain\x12 .boxwall.agent.v1.ExplainRequest\x1a!.boxwall.agent.v1.ExplainResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHREQUEST'].fields_by_name['box_id']._serialized_options = b'\342A\001\002'
   _globals['_DETACHREQUEST'].fields_by_name['box_id']._loaded_options = None
   _globals['_DETACHREQUEST'].fields_by_name['box_id']._serialized_options = b'\342A\001\002'
+  _globals['_EXPLAINREQUEST'].fields_by_name['box_id']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['box_id']._serialized_options = b'\342A\001\002'
+  _globals['_EXPLAINREQUEST'].fields_by_name['destinations']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['destinations']._serialized_options = b'\342A\001\002'
   _globals['_AGENTSERVICE'].methods_by_name['ListAttached']._loaded_options = None
   _globals['_AGENTSERVICE'].methods_by_name['ListAttached']._serialized_options = b'\220\002\001'
-  _globals['_ATTACHREQUEST']._serialized_start=91
-  _globals['_ATTACHREQUEST']._serialized_end=214
-  _globals['_ATTACHEDBOX']._serialized_start=217
-  _globals['_ATTACHEDBOX']._serialized_end=513
-  _globals['_ATTACHEDBOX_STATE']._serialized_start=419
-  _globals['_ATTACHEDBOX_STATE']._serialized_end=513
-  _globals['_DETACHREQUEST']._serialized_start=515
-  _globals['_DETACHREQUEST']._serialized_end=552
-  _globals['_DETACHRESPONSE']._serialized_start=554
-  _globals['_DETACHRESPONSE']._serialized_end=570
-  _globals['_LISTATTACHEDREQUEST']._serialized_start=572
-  _globals['_LISTATTACHEDREQUEST']._serialized_end=593
-  _globals['_LISTATTACHEDRESPONSE']._serialized_start=595
-  _globals['_LISTATTACHEDRESPONSE']._serialized_end=699
-  _globals['_AGENTSERVICE']._serialized_start=702
-  _globals['_AGENTSERVICE']._serialized_end=967
+  _globals['_AGENTSERVICE'].methods_by_name['Explain']._loaded_options = None
+  _globals['_AGENTSERVICE'].methods_by_name['Explain']._serialized_options = b'\220\002\001'
+  _globals['_ATTACHREQUEST']._serialized_start=149
+  _globals['_ATTACHREQUEST']._serialized_end=272
+  _globals['_ATTACHEDBOX']._serialized_start=275
+  _globals['_ATTACHEDBOX']._serialized_end=571
+  _globals['_ATTACHEDBOX_STATE']._serialized_start=477
+  _globals['_ATTACHEDBOX_STATE']._serialized_end=571
+  _globals['_DETACHREQUEST']._serialized_start=573
+  _globals['_DETACHREQUEST']._serialized_end=610
+  _globals['_DETACHRESPONSE']._serialized_start=612
+  _globals['_DETACHRESPONSE']._serialized_end=628
+  _globals['_LISTATTACHEDREQUEST']._serialized_start=630
+  _globals['_LISTATTACHEDREQUEST']._serialized_end=651
+  _globals['_LISTATTACHEDRESPONSE']._serialized_start=653
+  _globals['_LISTATTACHEDRESPONSE']._serialized_end=757
+  _globals['_EXPLAINREQUEST']._serialized_start=759
+  _globals['_EXPLAINREQUEST']._serialized_end=850
+  _globals['_EXPLAINRESPONSE']._serialized_start=852
+  _globals['_EXPLAINRESPONSE']._serialized_end=966
+  _globals['_EXPLANATION']._serialized_start=969
+  _globals['_EXPLANATION']._serialized_end=1577
+  _globals['_EXPLANATION_OUTCOME']._serialized_start=1323
+  _globals['_EXPLANATION_OUTCOME']._serialized_end=1476
+  _globals['_EXPLANATION_CARRIER']._serialized_start=1478
+  _globals['_EXPLANATION_CARRIER']._serialized_end=1577
+  _globals['_LEASEDNAME']._serialized_start=1580
+  _globals['_LEASEDNAME']._serialized_end=1789
+  _globals['_KERNELENTRY']._serialized_start=1792
+  _globals['_KERNELENTRY']._serialized_end=2198
+  _globals['_KERNELENTRY_KIND']._serialized_start=2012
+  _globals['_KERNELENTRY_KIND']._serialized_end=2182
+  _globals['_AGENTSERVICE']._serialized_start=2201
+  _globals['_AGENTSERVICE']._serialized_end=2551
 # @@protoc_insertion_point(module_scope)

@@ -51,6 +51,11 @@ class AgentServiceStub:
                 request_serializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedRequest.SerializeToString,
                 response_deserializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/boxwall.agent.v1.AgentService/Explain',
+                request_serializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -83,6 +88,14 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Explains what would become of connections that a box opened now, and why: the policy in force, the
+        leases, and what the kernel holds, read back. Changes nothing. NOT_FOUND if no such box is attached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +113,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ListAttached,
                     request_deserializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedRequest.FromString,
                     response_serializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainRequest.FromString,
+                    response_serializer=boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -185,6 +203,33 @@ class AgentService:
             '/boxwall.agent.v1.AgentService/ListAttached',
             boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedRequest.SerializeToString,
             boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ListAttachedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/boxwall.agent.v1.AgentService/Explain',
+            boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainRequest.SerializeToString,
+            boxwall_dot_agent_dot_v1_dot_agent__service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,10 +42,10 @@ def box_document(box: BoxState) -> Document:
         "network_policy": box.network_policy.to_dict(),
         "policy_revision": box.policy_revision,
         "enforcement": enforcement_document(box.enforcement),
-        "expire_time": _time(box.expire_time),
+        "expire_time": time_document(box.expire_time),
         "source_snapshot": box.source_snapshot,
-        "create_time": _time(box.create_time),
-        "update_time": _time(box.update_time),
+        "create_time": time_document(box.create_time),
+        "update_time": time_document(box.update_time),
         "etag": box.etag,
         "warnings": warning_documents(box.warnings),
     }
@@ -94,7 +94,7 @@ def snapshot_document(snapshot: SnapshotState) -> Document:
         "id": snapshot.id,
         "box_id": snapshot.box_id,
         "network_policy": snapshot.network_policy.to_dict(),
-        "create_time": _time(snapshot.create_time),
+        "create_time": time_document(snapshot.create_time),
     }
 
 
@@ -103,7 +103,7 @@ def policy_revision_document(revision: PolicyRevision) -> Document:
     return {
         "revision": revision.revision,
         "network_policy": revision.network_policy.to_dict(),
-        "create_time": _time(revision.create_time),
+        "create_time": time_document(revision.create_time),
         "author": revision.author,
         "request_id": revision.request_id,
     }
@@ -120,8 +120,8 @@ def refusal_document(refusal: Refusal) -> Document:
         "reason": None if refusal.reason is None else refusal.reason.value,
         "rule": _rule(refusal.rule),
         "policy_revision": refusal.policy_revision,
-        "first_time": _time(refusal.first_time),
-        "last_time": _time(refusal.last_time),
+        "first_time": time_document(refusal.first_time),
+        "last_time": time_document(refusal.last_time),
         "count": refusal.count,
         "dropped_before": refusal.dropped_before,
     }
@@ -132,8 +132,8 @@ def node_document(node: Node) -> Document:
     return {
         "id": node.id,
         "state": node.state.value,
-        "connect_time": _time(node.connect_time),
-        "last_contact_time": _time(node.last_contact_time),
+        "connect_time": time_document(node.connect_time),
+        "last_contact_time": time_document(node.last_contact_time),
         "agent_version": node.agent_version,
         "attached_boxes": node.attached_boxes,
         "applied_revision": node.applied_revision,
@@ -148,7 +148,7 @@ def _node_enforcement(node: NodeEnforcement) -> Document:
         "node_id": node.node_id,
         "state": node.state.value,
         "applied_revision": node.applied_revision,
-        "apply_time": _time(node.apply_time),
+        "apply_time": time_document(node.apply_time),
         "message": node.message,
         "connections_kept": node.connections_kept,
         "connections_cut": node.connections_cut,
@@ -159,5 +159,6 @@ def _rule(rule: Rule | None) -> Json:
     return None if rule is None else {"list": rule.list.value, "text": rule.text}
 
 
-def _time(time: datetime | None) -> str | None:
+def time_document(time: datetime | None) -> str | None:
+    """Return an instant."""
     return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")

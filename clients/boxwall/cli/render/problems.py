@@ -131,6 +131,7 @@ _NEXT_STEPS: Final[dict[type[Exception], str]] = {
     errors.BoxNotFound: "list the boxes with: boxwall box list",
     errors.SnapshotNotFound: "list the snapshots with: boxwall snapshot list",
     errors.NodeNotFound: "list the nodes with: boxwall node list",
+    errors.NotAttached: "see what is attached here with: boxwall attached",
     errors.AlreadyExists: "take another id, or leave it out: the server makes one",
     errors.CannotAttach: "mend that, and attach again; boxwall attached shows what is closed",
     errors.Conflict: "read it again, and decide anew",
