@@ -40,7 +40,7 @@ class Callers:
         await first_answer(path, 60.0)
 
     async def connect_as(self, target: str, ca: str, token: str) -> None:
-        """Use the server at HOST:PORT, over TLS if there is a `ca`, with a token if there is one."""
+        """Use the server at HOST:PORT; over TLS if there is a `ca`; a token may be empty."""
         await self._close()
         self._channels = [connect_over_tcp(target, ca) for _ in range(MAX_CONNECTIONS)]
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()

@@ -8,6 +8,7 @@ box  10.77.N.2 ---- 10.77.N.1  node  45.0.0.1 ---- 45.0.0.2  internet (everythin
      fd77:N::2 ---- fd77:N::1        2a00:45::1 -- 2a00:45::2
 """
 
+import contextlib
 import itertools
 import os
 import socket
@@ -51,8 +52,10 @@ class Internet(Namespace):
 
     def close(self) -> None:
         """Remove."""
-        self.witness.close()
-        super().close()
+        try:
+            self.witness.close()
+        finally:
+            super().close()
 
 
 @dataclass
@@ -133,11 +136,10 @@ class Lab:
         )
 
     def close(self) -> None:
-        """Remove everything."""
-        for wire in self._wires:
-            wire.close()
-        for place in reversed(self._made):
-            place.close()
+        """Remove everything, also when something in it says that it went wrong."""
+        with contextlib.ExitStack() as stack:
+            for one in (*self._made, *self._wires):
+                stack.callback(one.close)
 
     def __enter__(self) -> Self:
         return self
