@@ -138,8 +138,10 @@ class Lab:
     def close(self) -> None:
         """Remove everything, also when something in it says that it went wrong."""
         with contextlib.ExitStack() as stack:
-            for one in (*self._made, *self._wires):
-                stack.callback(one.close)
+            for place in self._made:
+                stack.callback(place.close)
+            for wire in self._wires:
+                stack.callback(wire.close)
 
     def __enter__(self) -> Self:
         return self
