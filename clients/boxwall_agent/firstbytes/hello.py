@@ -12,6 +12,12 @@ from boxwall.policy import EntryError, Name
 LONGEST: Final = 16384
 """Octets in which a ClientHello has to be over."""
 
+MOST_RECORDS: Final = 64
+MOST_EXTENSIONS: Final = 64
+"""Clients use a few of the first and two dozen of the second. A hello is read from its beginning
+with every segment, so what one reading costs is bounded: others wait meanwhile.
+"""
+
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
@@ -74,7 +80,7 @@ def _joined_records(data: bytes) -> tuple[bytes, int]:
     """
     message = b""
     at = 0
-    while at <= len(data):
+    for _ in range(MOST_RECORDS):
         head = data[at : at + 5]
         _check_record(head)
         if len(head) < 5:
@@ -90,6 +96,10 @@ def _joined_records(data: bytes) -> tuple[bytes, int]:
                 raise _Bad("another message shares its record")
             return message[4:end], at + 5 + size
         at += 5 + size
+        if at > len(data):
+            break
+    else:
+        raise _Bad("it is in too many records")
     return message[4:], 0
 
 
@@ -122,6 +132,8 @@ def _read_body(fields: "_Fields", found: _Found) -> None:
         value = fields.vector(2)
         if kind in seen:
             raise _Bad("an extension comes twice")
+        if len(seen) == MOST_EXTENSIONS:
+            raise _Bad("it has too many extensions")
         seen.add(kind)
         if kind == _SERVER_NAME:
             found.name = _server_name(value)
