@@ -1,5 +1,6 @@
 """What TLS clients and servers say: real ones by OpenSSL, and any others put together here."""
 
+import contextlib
 import ssl
 import struct
 from collections.abc import Iterator
@@ -43,25 +44,20 @@ def real_conversation(name: str, curve: str = "") -> Iterator[tuple[str, bytes]]
         context.set_ecdh_curve(curve)
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(trusting)
-    to_server, to_box = ssl.MemoryBIO(), ssl.MemoryBIO()
-    box = trusting.wrap_bio(to_box, to_server, server_hostname=name)
-    server = context.wrap_bio(to_server, to_box, server_side=True)
+    box_in, box_out, server_in, server_out = (ssl.MemoryBIO() for _ in range(4))
+    box = trusting.wrap_bio(box_in, box_out, server_hostname=name)
+    server = context.wrap_bio(server_in, server_out, server_side=True)
+    ends = (("box", box, box_out, server_in), ("server", server, server_out, box_in))
     said = True
     while said:
         said = False
-        for who, end, out, into in (
-            ("box", box, ssl.MemoryBIO(), to_server),
-            ("server", server, ssl.MemoryBIO(), to_box),
-        ):
-            try:
+        for who, end, out, to_other in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
                 end.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            out.write(into.read())
             if out.pending:
-                data = out.read()
-                into.write(data)
                 said = True
+                data = out.read()
+                to_other.write(data)
                 yield who, data
 
 

@@ -9,6 +9,9 @@ from typing import Final
 
 _CHANGE_CIPHER, _ALERT, _HANDSHAKE, _DATA = 20, 21, 22, 23
 _SERVER_HELLO: Final = 2
+_WARNING: Final = b"\x00\x02\x01"
+"""Of an alert, its length and its level: the handshake goes on behind it (RFC 5246 section 7.2)."""
+
 _RANDOM_AT: Final = 5 + 4 + 2
 _RANDOM_END: Final = _RANDOM_AT + 32
 _RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
@@ -29,10 +32,12 @@ class Answer(Enum):
 
 def read_answer(data: bytes) -> Answer:
     """Read what a server has sent so far since it got a ClientHello."""
+    while data[:1] == bytes((_ALERT,)) and data[3:6] == _WARNING:
+        data = data[7:]
     if not data:
         return Answer.INCOMPLETE
     if data[0] == _ALERT:
-        return Answer.FINAL
+        return _read_alert(data)
     if data[0] != _HANDSHAKE or data[1:2] not in (b"", b"\x03"):
         return Answer.STRANGE
     if len(data) < _RANDOM_END:
@@ -40,6 +45,12 @@ def read_answer(data: bytes) -> Answer:
     if data[5] != _SERVER_HELLO or int.from_bytes(data[3:5], "big") < _RANDOM_END - 5:
         return Answer.STRANGE
     return Answer.RETRY if data[_RANDOM_AT:_RANDOM_END] == _RETRY else Answer.FINAL
+
+
+def _read_alert(data: bytes) -> Answer:
+    if len(data) < 6:
+        return Answer.INCOMPLETE if data[1:2] in (b"", b"\x03") else Answer.STRANGE
+    return Answer.FINAL if data[3:5] == _WARNING[:2] else Answer.STRANGE
 
 
 def next_handshake(data: bytes) -> int | None:
