@@ -36,7 +36,7 @@ def read_segment(packet: bytes) -> tuple[Ends, Segment] | None:
         addresses, octets = packet[8:40], 16
     else:
         return None
-    if protocol != _TCP or size > len(packet) or size < head + 20:
+    if protocol != _TCP or not 20 <= head <= size - 20 or size > len(packet):
         return None
     return _read(version, addresses, octets, packet[head:size])
 
