@@ -75,6 +75,14 @@ def test_a_second_hello_that_nobody_asked_for_is_refused() -> None:
     assert Talk().open().say(GOOD + EVIL) == MISMATCH
 
 
+def test_a_second_hello_counts_when_the_server_has_all_of_it() -> None:
+    talk = asked_again()
+    assert talk.say(GOOD) == READ
+    assert talk.say(CHANGE_CIPHER) == READ
+    assert talk.answer(SERVER_HELLO, got=2 * len(GOOD) - 1) == PASS
+    assert talk.answer(got=2 * len(GOOD)) == PROVEN
+
+
 def test_a_third_hello_is_refused() -> None:
     talk = asked_again()
     assert talk.say(GOOD) == READ
