@@ -201,7 +201,7 @@ class Batch:
 def _element(element: Element | RangeEnd) -> bytes:
     key = nested(1, attribute(1, element.key))
     if isinstance(element, RangeEnd):
-        return nested(1, key, _RANGE_END)
+        return nested(1, _RANGE_END, key)
     if not element.value:
         return nested(1, key)
     return nested(1, key, nested(2, attribute(1, element.value)))
@@ -211,7 +211,7 @@ def _hook(hook: Hook) -> bytes:
     accept, drop = 1, 0
     default = drop if hook.drops_by_default else accept
     where = nested(4, be32(1, hook.point), be32(2, hook.priority))
-    return where + be32(5, default) + text(7, hook.kind)
+    return text(7, hook.kind) + be32(5, default) + where
 
 
 def _comment(comment: str) -> bytes:
@@ -233,9 +233,10 @@ def _set(made: Set, set_id: int) -> bytes:
         flags |= _SetFlags.CONCATENATION
     if made.value is not None:
         flags |= _SetFlags.MAP
-    parts += [be32(3, flags), be32(4, kind), be32(5, made.key_octets), be32(10, set_id)]
+    parts += [be32(3, flags), be32(4, kind), be32(5, made.key_octets)]
     if made.value is not None:
         parts += [be32(6, made.value.number), be32(7, made.value.octets)]
+    parts.append(be32(10, set_id))
     if len(made.key) > 1:
         lengths = (nested(1, be32(1, field.octets)) for field in made.key)
         parts.append(nested(9, nested(2, *lengths)))

@@ -1,7 +1,8 @@
 """nf_tables expressions as netlink attributes: what a rule is made of. Pure.
 
 Each function returns one encoded expression. Source: linux/netfilter/nf_tables.h; the attribute
-numbers are its NFTA_* enums in order.
+numbers are its NFTA_* enums in order. The order of attributes means nothing to the kernel; it is
+that of the `nft` binary, so that tests can compare bytes.
 """
 
 import struct
@@ -80,6 +81,9 @@ ORIGINAL: Final = 0
 REPLY: Final = 1
 """IP_CT_DIR_*."""
 
+_PORT_GIVEN: Final = 2
+"""NF_NAT_RANGE_PROTO_SPECIFIED."""
+
 _EQUAL: Final = 0
 _NOT_EQUAL: Final = 1
 
@@ -91,7 +95,7 @@ def host32(value: int) -> bytes:
 
 def meta(key: Meta, into: int = R1) -> bytes:
     """Load metadata."""
-    return _expression("meta", be32(1, into), be32(2, key))
+    return _expression("meta", be32(2, key), be32(1, into))
 
 
 def set_meta(key: Meta, register: int = R1) -> bytes:
@@ -102,7 +106,7 @@ def set_meta(key: Meta, register: int = R1) -> bytes:
 def ct(key: Ct, into: int = R1, *, direction: int | None = None) -> bytes:
     """Load what is known of the connection; addresses need a direction."""
     of_direction = () if direction is None else (u8(3, direction),)
-    return _expression("ct", be32(1, into), be32(2, key), *of_direction)
+    return _expression("ct", be32(2, key), be32(1, into), *of_direction)
 
 
 def set_ct(key: Ct, register: int = R1) -> bytes:
@@ -158,12 +162,12 @@ def lookup(
     """
     result = () if into is None else (be32(3, into),)
     inverted = (be32(5, 1),) if absent else ()
-    return _expression("lookup", text(1, name), be32(2, register), *result, *inverted)
+    return _expression("lookup", be32(2, register), *result, text(1, name), *inverted)
 
 
 def counter() -> bytes:
     """Count packets and bytes."""
-    return _expression("counter", be64(1, 0), be64(2, 0))
+    return _expression("counter")
 
 
 def limit(per_second: int, burst: int) -> bytes:
@@ -182,7 +186,7 @@ def above_limit(per_second: int, burst: int) -> bytes:
 
 def log(group: int, prefix: str, *, copied_bytes: int) -> bytes:
     """Copy the packet's beginning to the listeners of an NFLOG group."""
-    return _expression("log", be16(1, group), text(2, prefix), be32(3, copied_bytes))
+    return _expression("log", text(2, prefix), be16(1, group), be32(3, copied_bytes))
 
 
 def reject_with_reset() -> bytes:
@@ -202,18 +206,19 @@ def notrack() -> bytes:
 
 def masquerade() -> bytes:
     """Translate the source to the address of the interface it leaves by."""
-    return text(1, "masq")
+    return _expression("masq")
 
 
 def destination_nat(version: int, *, address: int, port: int) -> bytes:
     """Send the connection to the address and the port in these registers instead."""
     nfproto = {4: 2, 6: 10}[version]
-    return _expression("nat", be32(1, 1), be32(2, nfproto), be32(3, address), be32(5, port))
+    registers = be32(3, address), be32(5, port)
+    return _expression("nat", be32(1, 1), be32(2, nfproto), *registers, be32(7, _PORT_GIVEN))
 
 
 def queue(number: int) -> bytes:
     """Ask the listener of an NFQUEUE; without one, drop."""
-    return _expression("queue", be16(1, number), be16(2, 1), be16(3, 0))
+    return _expression("queue", be16(1, number), be16(2, 1))
 
 
 def queue_by_target(number: int) -> bytes:
