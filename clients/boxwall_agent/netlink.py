@@ -23,6 +23,7 @@ _BE16: Final = struct.Struct(">H")
 _BE32: Final = struct.Struct(">I")
 _BE64: Final = struct.Struct(">Q")
 _ERROR: Final = struct.Struct("=i")
+_INTERRUPTED: Final = 0x10
 
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
@@ -53,6 +54,8 @@ class Message:
     resource: int
     body: bytes
     """After the generic header; of an error or the end of a dump: the whole payload."""
+    is_interrupted: bool = False
+    """NLM_F_DUMP_INTR: what is listed changed meanwhile, so the list may be of no one moment."""
 
     @property
     def error(self) -> int:
@@ -109,15 +112,17 @@ def read_messages(data: bytes) -> Iterator[Message]:
     """Yield the messages of one datagram. What is cut short ends the reading."""
     at = 0
     while at + HEADER.size <= len(data):
-        size, kind, _, sequence, port = HEADER.unpack_from(data, at)
+        size, kind, flags, sequence, port = HEADER.unpack_from(data, at)
+        interrupted = bool(flags & _INTERRUPTED)
         if size < HEADER.size or at + size > len(data):
             return
         if kind in (NLMSG_ERROR, NLMSG_DONE):
             body = data[at + HEADER.size : at + size]
-            yield Message(kind, sequence, port, 0, 0, body)
+            yield Message(kind, sequence, port, 0, 0, body, interrupted)
         elif size >= BODY_AT:
             family, _, resource = _GENERIC.unpack_from(data, at + HEADER.size)
-            yield Message(kind, sequence, port, family, resource, data[at + BODY_AT : at + size])
+            body = data[at + BODY_AT : at + size]
+            yield Message(kind, sequence, port, family, resource, body, interrupted)
         at += (size + 3) & ~3
 
 

@@ -38,6 +38,8 @@ BUFFER_BYTES: Final = 64 << 20
 """A transaction of 10,000 boxes is one message of some megabytes."""
 
 _RECEIVE_BYTES: Final = 1 << 18
+_TRIES: Final = 5
+"""To read what others are changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,16 @@ class Nftables:
         if not batch:
             return
         encoded = batch.encode(self._take(len(batch) + 2), generation=generation)
+        first, last = encoded.first, encoded.last
         self._send(encoded.data)
         failure: Message | None = None
         while True:
             for answer in self._receive():
-                if answer.kind != NLMSG_ERROR:
-                    continue
+                if answer.kind != NLMSG_ERROR or not first <= answer.sequence <= last:
+                    continue  # what an earlier transaction was told, whose answer was lost
                 if answer.error and failure is None:
                     failure = answer
-                if answer.sequence in (encoded.first, encoded.last):
+                if answer.sequence in (first, last):
                     if failure is not None:
                         step = batch.describe(failure.sequence, encoded)
                         raise KernelRejected(failure.error, step, os.strerror(failure.error))
@@ -187,19 +190,31 @@ class Nftables:
                 yield read_attributes(found[1])[1], found
 
     def _ask(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message]:
+        for _ in range(_TRIES):
+            answers = self._ask_once(kind, flags, attributes)
+            if answers is not None:
+                return answers
+        raise KernelUnsure(f"{kind.name}: the table changes faster than it can be read")
+
+    def _ask_once(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message] | None:
+        """None: it changed while it was read."""
         sequence = self._take(1)
         wanted = SUBSYSTEM << 8 | kind
         self._send(message(wanted, flags, sequence, attributes, family=INET))
         answers: list[Message] = []
+        is_interrupted = False
         while True:
             for answer in self._receive():
                 if answer.sequence != sequence:
                     continue
+                is_interrupted = is_interrupted or answer.is_interrupted
                 if answer.kind in (NLMSG_ERROR, NLMSG_DONE):
+                    if answer.error == errno.EINTR:
+                        return None
                     if answer.error:
                         reason = os.strerror(answer.error)
                         raise KernelRejected(answer.error, kind.name, reason)
-                    return answers
+                    return None if is_interrupted else answers
                 answers.append(answer)
             if answers and not flags:
                 return answers
@@ -225,7 +240,14 @@ class Nftables:
         except BlockingIOError as exc:
             raise KernelUnsure("the kernel's answer did not come") from exc
         except OSError as exc:
+            self._discard()
             raise KernelUnsure(f"the kernel's answer was lost: {exc.strerror}") from exc
+
+    def _discard(self) -> None:
+        """Read what is left of answers: while the socket is full, the next are lost as well."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
 
 
 def open_nftables() -> Nftables:
