@@ -96,6 +96,10 @@ class PacketQueue:
                 data = self.socket.recv(1 << 17)
             except BlockingIOError:
                 return
+            except OSError as exc:
+                if exc.errno != errno.ENOBUFS:
+                    raise
+                continue  # what was lost is dropped
             for one in read_messages(data):
                 if one.kind == _SUBSYSTEM << 8 | _PACKET:
                     yield _queued(one.body)
