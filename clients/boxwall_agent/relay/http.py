@@ -35,6 +35,7 @@ class HttpRelay:
         self._judge = judge
         self._connect = connect
         self._server: Stream | None = None
+        self._is_head = False
         self._from_box = h11.Connection(h11.SERVER)
         self._to_server = h11.Connection(h11.CLIENT)
 
@@ -45,18 +46,20 @@ class HttpRelay:
         try:
             while await self._exchange():
                 pass
-        except h11.RemoteProtocolError as exc:
-            await self._refuse(400, f"this is no HTTP request that is relayed: {exc}")
+        except* h11.ProtocolError as exc:  # of a task that passes a body on, too
+            await self._give_up(str(exc.exceptions[0]))
         finally:
             if self._server is not None:
                 await self._server.close()
 
     async def _exchange(self) -> bool:
         """One request and its answer; whether another may follow."""
+        self._is_head = False
         async with asyncio.timeout(IDLE):
             request = await self._event(self._from_box, self._box)
         if not isinstance(request, h11.Request):
             return False
+        self._is_head = request.method == b"HEAD"
         name = name_of(request, self._port)
         refusal = name.why if isinstance(name, Unclear) else self._judge(name)
         if refusal:
@@ -126,6 +129,15 @@ class HttpRelay:
         await self._box.send(behind)
         await splice(self._box, server)
 
+    async def _give_up(self, why: str) -> None:
+        """One end says what cannot be read. Half of an answer must not look like all of it."""
+        if self._from_box.our_state is h11.SEND_BODY:
+            self._box.abort()
+        elif self._to_server.their_state is h11.ERROR:
+            await self._refuse(502, f"the server's answer cannot be read: {why}")
+        else:
+            await self._refuse(400, f"this is no HTTP request that is relayed: {why}")
+
     async def _refuse(self, status: int, why: str) -> None:
         """Say so, where an answer is still due."""
         if self._from_box.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -139,7 +151,8 @@ class HttpRelay:
         await self._tell(
             self._from_box, self._box, h11.Response(status_code=status, headers=headers)
         )
-        await self._tell(self._from_box, self._box, h11.Data(data=text))
+        if not self._is_head:
+            await self._tell(self._from_box, self._box, h11.Data(data=text))
         await self._tell(self._from_box, self._box, h11.EndOfMessage())
 
     @staticmethod

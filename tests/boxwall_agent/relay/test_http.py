@@ -28,6 +28,7 @@ class Relay:
         self.box = box
         self.server: Stream | None = None
         self.connected = asyncio.Event()
+        self.aborted = asyncio.Event()
         self.judged: list[str] = []
 
     async def ask(self, data: bytes) -> None:
@@ -68,8 +69,15 @@ class Relay:
 @asynccontextmanager
 async def relaying(connect_fails: bool = False) -> AsyncIterator[Relay]:
     """Allow names that begin with an `a`."""
-    box, ours = await pair()
+    box, end = await pair()
     relay = Relay(box)
+
+    class Ours(Stream):
+        def abort(self) -> None:
+            relay.aborted.set()
+            super().abort()
+
+    ours = Ours(end.reader, end.writer)
 
     def judge(name: Name) -> str:
         relay.judged.append(str(name))
@@ -230,3 +238,44 @@ async def test_an_answer_that_ends_with_the_connection_is_passed_on_whole() -> N
         await relay.server.close()
 
         assert b"all of it" in await relay.told()
+
+
+async def test_a_body_that_cannot_be_read_is_refused_and_ends_the_connection() -> None:
+    async with relaying() as relay:
+        await relay.ask(b"POST / HTTP/1.1\r\nHost: a.com\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await relay.heard_to(b"\r\n\r\n")
+        await relay.ask(b"zz\r\n")
+
+        assert (await relay.told()).startswith(b"HTTP/1.1 400")
+        assert await relay.heard() == b""
+
+
+async def test_an_answer_that_cannot_be_read_is_said_to_be_so() -> None:
+    async with relaying() as relay:
+        await relay.ask(b"GET / HTTP/1.1\r\nHost: a.com\r\n\r\n")
+        await relay.heard_to(b"\r\n\r\n")
+        await relay.answer(b"SSH-2.0-server\r\n\r\n")
+
+        assert (await relay.told()).startswith(b"HTTP/1.1 502")
+
+
+async def test_half_of_an_answer_does_not_look_like_all_of_it() -> None:
+    """To HTTP/1.0 the end of the connection is the end of the answer, so it must be a reset."""
+    async with relaying() as relay:
+        await relay.ask(b"GET / HTTP/1.0\r\nHost: a.com\r\n\r\n")
+        await relay.heard_to(b"\r\n\r\n")
+        await relay.answer(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\nzz\r\n"
+        )
+
+        assert b"one" in await relay.told_to(b"one")
+        assert relay.aborted.is_set()
+
+
+async def test_a_refused_request_for_a_head_gets_one() -> None:
+    async with relaying() as relay:
+        await relay.ask(b"HEAD / HTTP/1.1\r\nHost: b.com\r\n\r\n")
+
+        told = await relay.told()
+        assert told.startswith(b"HTTP/1.1 403")
+        assert told.endswith(b"\r\n\r\n")
