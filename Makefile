@@ -3,11 +3,12 @@
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
-UV_LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --group build
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+UV_LOCK = $(UV_COMPILE) pyproject.toml --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check bench bench-quick protos protos-baseline fmt lock clean
+.PHONY: help run demo test coverage check bench bench-quick fuzz protos protos-baseline fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,10 @@ check: $(READY) ## format, lint, types, arrows, contract, generated code
 	$(BIN)/lint-imports --no-logo
 	tools/contract.sh check
 
+fuzz: $(READY) ## feed the readers of untrusted bytes for a minute each, on Linux; ARGS="--seconds 600 flow"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
 bench: $(READY) ## measure everything, write bench/report.md
 	$(BIN)/python -m bench $(ARGS)
 
@@ -54,9 +59,10 @@ lock: $(READY) ## renew the pinned versions; ARGS="--upgrade-package grpcio" or 
 	$(UV_LOCK) --all-extras --output-file requirements.lock $(ARGS)
 	$(UV_LOCK) --extra server --constraint requirements.lock --output-file requirements-server.lock $(ARGS)
 	$(UV_LOCK) --extra agent --constraint requirements.lock --output-file requirements-agent.lock $(ARGS)
+	$(UV_COMPILE) --group fuzz --constraint requirements.lock --output-file requirements-fuzz.lock $(ARGS)
 
 clean: ## remove .venv and every cache
-	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .coverage .fuzz .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml requirements.lock
