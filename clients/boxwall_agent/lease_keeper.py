@@ -48,7 +48,11 @@ class LeaseKeeper:
 
     async def _sweep(self) -> None:
         """A grant that is taken up while connections are looked at is younger than `before`."""
-        self._is_full = False
+        was_full, self._is_full = self._is_full, False
         before = time.monotonic() - _SETTLED
-        carried = await asyncio.to_thread(grants)
-        self._agent.forget_leases(carried, before)
+        try:
+            carried = await asyncio.to_thread(grants)
+            self._agent.forget_leases(carried, before)
+        except AgentError:
+            self._is_full = self._is_full or was_full
+            raise
