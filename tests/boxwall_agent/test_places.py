@@ -1,0 +1,84 @@
+"""No two boxes share an interface or an address, and none moves away from one that is there."""
+
+from dataclasses import replace
+
+import pytest
+
+from boxwall.policy import Address, AllowAll, Destination, Network, Reason, decide
+from boxwall_agent.errors import CannotAttach
+from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.places import check_place, surroundings_of
+from boxwall_agent.ruleset import Interface
+from boxwall_agent.table import Shared
+
+
+def interface(name: str, *addresses: str) -> Interface:
+    return Interface(name=name, index=7, addresses=tuple(map(Address.parse, addresses)))
+
+
+def hosted(box_id: str, *interfaces: Interface, standing: Standing = Standing.WAITING) -> Hosted:
+    return Hosted(box_id=box_id, interfaces=interfaces, standing=standing)
+
+
+ONE = hosted("b1", interface("box1", "10.77.1.2", "fd00::2"), interface("more1", "10.77.1.3"))
+GONE = replace(ONE, standing=Standing.GONE)
+
+
+@pytest.mark.parametrize(
+    ("box_id", "wanted", "said"),
+    [
+        ("b2", [interface("box1", "10.77.2.2")], "box1 belongs to box b1; detach that first"),
+        ("b2", [interface("box2", "10.77.2.2", "fd00::2")], "fd00::2 belongs to box b1; boxes"),
+        ("b2", [interface("a"), interface("b", "10.77.1.3")], "10.77.1.3 belongs to box b1"),
+        ("b1", [interface("box9", "10.77.1.2")], "attached at box1, more1; detach it first"),
+        ("b1", [interface("box1", "10.77.1.2")], "attached at more1; detach it first"),
+    ],
+    ids=["interface", "address", "the second one's", "moved away", "one of two left behind"],
+)
+def test_a_place_that_cannot_be_had_is_told(
+    box_id: str, wanted: list[Interface], said: str
+) -> None:
+    with pytest.raises(CannotAttach, match=said):
+        check_place({"b1": ONE}, box_id, wanted)
+
+
+@pytest.mark.parametrize(
+    ("before", "box_id", "wanted"),
+    [
+        ({}, "b2", [interface("box2", "10.77.2.2")]),
+        ({"b1": ONE}, "b2", [interface("box2", "10.77.2.2")]),
+        ({"b1": ONE}, "b1", list(ONE.interfaces)),
+        ({"b1": ONE}, "b1", [*ONE.interfaces, interface("new", "10.77.1.4")]),
+        ({"b1": GONE}, "b1", [interface("elsewhere", "10.77.1.2")]),
+        ({"b1": GONE}, "b2", [interface("box2", "10.77.1.2")]),
+    ],
+    ids=["the first", "apart", "again", "one more", "its interface is gone", "its address is free"],
+)
+def test_a_place_that_is_free_can_be_had(
+    before: dict[str, Hosted], box_id: str, wanted: list[Interface]
+) -> None:
+    check_place(before, box_id, wanted)
+
+
+def test_the_name_of_a_gone_interface_is_still_its_boxs() -> None:
+    with pytest.raises(CannotAttach, match="box1 belongs to box b1"):
+        check_place({"b1": GONE}, "b2", [interface("box1", "10.77.2.2")])
+
+
+def test_the_operators_ranges_the_node_and_other_boxes_are_around_a_box() -> None:
+    shared = Shared(
+        blocked=(Network.parse("5.0.0.0/8"),),
+        node_addresses=frozenset((Address.parse("8.8.8.8"), Address.parse("2600::1"))),
+    )
+    around = surroundings_of(shared, [hosted("b1", interface("box1", "9.9.9.9"))])
+    reasons = {
+        text: decide(
+            AllowAll(), Destination(address=Address.parse(text)), surroundings=around
+        ).reason
+        for text in ("5.1.2.3", "8.8.8.8", "2600::1", "9.9.9.9", "1.1.1.1", "9.9.9.8")
+    }
+    blocked = Reason.RESERVED_ADDRESS
+    assert reasons == {
+        **dict.fromkeys(("5.1.2.3", "8.8.8.8", "2600::1", "9.9.9.9"), blocked),
+        **dict.fromkeys(("1.1.1.1", "9.9.9.8"), Reason.ALLOW_ALL),
+    }
