@@ -361,9 +361,10 @@ def deny_set(family: Family, length: int) -> str:
 
 def ranges(name: str, networks: Iterable[Network]) -> Iterator[Element | RangeEnd]:
     """The elements of the interval set `name`: overlapping and adjacent networks are joined."""
+    ordered = sorted(networks)
     for family in FAMILIES:
         joined: list[list[int]] = []
-        for network in sorted(n for n in networks if n.version == family.version):
+        for network in (one for one in ordered if one.version == family.version):
             if joined and network.first <= joined[-1][1]:
                 joined[-1][1] = max(joined[-1][1], network.last + 1)
             else:
