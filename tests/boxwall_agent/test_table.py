@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxwall.policy import Address, AllowAll, Custom, DenyAll, Network, Policy
@@ -233,6 +233,7 @@ def test_a_table_that_the_kernel_does_not_tell_of_is_not_whole() -> None:
 _STEPS = st.lists(st.tuples(st.integers(1, 3), POLICIES | st.none()), max_size=6)
 
 
+@settings(max_examples=40)  # each installs whole tables
 @given(_STEPS)
 def test_the_kernel_holds_what_the_table_says_after_any_changes(
     steps: list[tuple[int, Policy | None]],
