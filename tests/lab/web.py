@@ -18,10 +18,12 @@ import trustme
 
 from lab.namespaces import Namespace, inside
 
-TLS_PORTS: Final = (443, 8443, 853, 9443)
+TLS_PORTS: Final = (443, 8443, 853, 9443, 8082)
 HTTP_PORTS: Final = (80, 8080, 8081)
 RETRY_PORT: Final = 9443
 """TLS wants a key share that clients do not offer at first."""
+
+RETRY_PORTS: Final = (RETRY_PORT, 8082)
 
 SIZE: Final = 1 << 20
 
@@ -102,7 +104,7 @@ class Web:
             self._ca.issue_cert(name).configure_cert(made)
             made.set_alpn_protocols(["http/1.1"])
             made.sni_callback = partial(self._choose, port)
-            if port == RETRY_PORT:
+            if port in RETRY_PORTS:
                 made.set_ecdh_curve("secp384r1")
             self._contexts[name, port] = made
         return made
