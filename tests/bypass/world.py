@@ -28,13 +28,14 @@ from lab.web import Web
 from lab.witness import Seen, Witness
 
 _HERE: Final = Path(__file__).parent
-_MARK: Final = re.compile(rb"leak\d{4}mark")
+_MARK: Final = re.compile(rb"leak\d{5}mrk")
 _LEASE_ENDS_AFTER: Final = 7.5
 """Seconds: the shortest lease, the grace that `Boxwall` asks for, and some patience."""
 
 _DNS: Final = b"\0\x35"
 _PINGED: Final = "an answer from the box's own kernel"
 _bases: Final = itertools.count(0, 1000)
+_last: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class Made:
         return bool(self.seen_by) and self.attempt.bar is not Bar.NOTHING
 
     @property
+    def is_known(self) -> bool:
+        """A leak that the documents tell of."""
+        return self.is_leak and bool(self.attempt.known_limit)
+
+    @property
+    def is_bad(self) -> bool:
+        """A leak that nobody knew of, a control that is lost, or an attempt that failed itself."""
+        return (self.is_leak and not self.is_known) or self.is_lost or bool(self.problem)
+
+    @property
     def is_lost(self) -> bool:
         """A control that did not arrive: nothing that was refused beside it means anything."""
         return not self.seen_by and self.attempt.bar is Bar.NOTHING
@@ -60,6 +71,7 @@ class Made:
     def __str__(self) -> str:
         seen = f"seen by {', '.join(self.seen_by)}" if self.seen_by else "not seen"
         problem = f" [{self.problem}]" if self.problem else ""
+        problem += f" (a known limit: {self.attempt.known_limit})" if self.is_known else ""
         return f"{self.form}: {self.attempt.kind}: {self.attempt.title}: {seen}{problem}"
 
 
@@ -132,7 +144,7 @@ class World:
 
     def _seen(self, form: Form, ears: NodeEars) -> dict[str, set[str]]:
         """Who saw which marks, once everything that is on its way has arrived."""
-        last = b"the last %d" % next(_bases)
+        last = b"the last %d" % next(_last)
         source = self.neighbour.addresses[0]
         self.neighbour.wire.send(udp(source, "8.8.8.8", 9, last))
         self.lab.internet.witness.wait_for(last)

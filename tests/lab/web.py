@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import idna
 import trustme
 
 from lab.namespaces import Namespace, inside
@@ -110,7 +111,8 @@ class Web:
         return made
 
     def _choose(self, port: int, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        tls.context = self._context(name or "default.invalid", port)
+        with contextlib.suppress(idna.IDNAError):  # no certificate can be for such a name
+            tls.context = self._context(name or "default.invalid", port)
         self.served.append(Served(port=0, address="", name=name or "(no SNI)"))
 
     def _serve(

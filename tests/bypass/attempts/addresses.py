@@ -9,7 +9,7 @@ from attempts.wire import TCP, UDP, echo, family_of, ip, send, tcp, tell, udp
 _ALWAYS = (
     *("169.254.169.254", "168.63.129.16", "fd00:ec2::254"),  # metadata
     *("10.1.2.3", "172.16.5.5", "192.168.1.1", "100.64.0.1", "fd12::1"),  # private
-    "0.1.2.3",
+    *("0.1.2.3", "::"),
     *("64:ff9b::808:808", "2002:808:808::1", "2001::1", "::ffff:8.8.8.8"),  # IPv4 inside
     *("240.0.0.1", "198.18.0.1", "192.88.99.1", "192.0.2.1", "198.51.100.1", "203.0.113.1"),
     *("2001:db8::1", "3fff::1", "4000::1", "fec0::1", "5f00::1", "100::1", "64:ff9b:1::1"),
@@ -21,7 +21,6 @@ _TO_THE_NODE = (
 _NOWHERE = {
     "0.0.0.0": "Linux takes it for this host only where it is sent from, and drops it on arrival",
     "127.0.0.1": "Linux drops loopback addresses that arrive from outside",
-    "::": "Linux drops it on arrival",
     "::1": "Linux drops loopback addresses that arrive from outside",
     "239.1.1.1": "the node routes no multicast",
     "ff05::1": "the node routes no multicast",

@@ -106,7 +106,7 @@ Run: TypeAlias = Callable[..., Generator[None] | None]
 what comes before its `yield` is done at an earlier step."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One way out, in one family of addresses, with one value."""
 
@@ -122,6 +122,8 @@ class Attempt:
     """The step at which it begins, if it is not over at once."""
     not_carried: str
     """Why a network that nobody polices does not carry it either. Empty: it does."""
+    known_limit: str
+    """Where the documents say that Boxwall does not bar it. Empty: it does."""
 
 
 @dataclass
@@ -141,6 +143,7 @@ class Catalogue:
         is_alone: bool = False,
         begins: str = "",
         not_carried: str = "",
+        known_limit: str = "",
     ) -> Callable[[Run], Run]:
         """Put a function into the catalogue: once for each family, and for each value in `over`.
 
@@ -152,9 +155,19 @@ class Catalogue:
             for case in cases:
                 for version in versions:
                     name = f"{title.format(*map(_name_of, case))}, IPv{version}"
-                    self.attempts.append(
-                        Attempt(kind, name, bar, version, run, case, is_alone, begins, not_carried)
+                    made = Attempt(
+                        kind=kind,
+                        title=name,
+                        bar=bar,
+                        version=version,
+                        run=run,
+                        values=case,
+                        is_alone=is_alone,
+                        begins=begins,
+                        not_carried=not_carried,
+                        known_limit=known_limit,
                     )
+                    self.attempts.append(made)
             return run
 
         return add
@@ -170,4 +183,4 @@ attempt: Final = CATALOGUE.attempt
 
 def mark_of(number: int) -> str:
     """The mark of an attempt, by its number. Also the last label of a name."""
-    return f"leak{number:04d}mark"
+    return f"leak{number:05d}mrk"

@@ -50,15 +50,23 @@ def _tuned(data: bytes, at: int, wanted: bytes) -> bytes:
     return data[:at] + struct.pack(">H", (sum_wanted - now) % 0xFFFF) + data[at + 2 :]
 
 
-@attempt("offload", "another destination", Bar.UNLISTED, versions=(6,))
-def _(place: Place, mark: str) -> None:
-    """Judged as sent to a listed address. IPv6 has no checksum over its own header."""
-    listed, target = packed(place.listed), packed(place.elsewhere)
+@attempt(
+    "offload",
+    "another destination, judged as {}",
+    Bar.UNLISTED,
+    over=("a listed address", "an address of the allowed name"),
+    versions=(6,),
+    known_limit="docs/nodes.md, What is not barred",
+)
+def _(place: Place, mark: str, judged: str) -> None:
+    """IPv6 has no checksum over its own header."""
+    good = place.listed if judged == "a listed address" else place.allowed_at
+    listed, target = packed(good), packed(place.elsewhere)
     at = next(at for at in range(0, 16, 2) if listed[at : at + 2] != target[at : at + 2])
     written = target[at : at + 2]
     arrives = socket.inet_ntop(socket.AF_INET6, listed[:at] + written + listed[at + 2 :])
     body = udp(place.own, arrives, 4242, mark.encode()) + b"\0\0"  # behind the datagram's end
-    packet = ip(place.own, place.listed, UDP, body)
+    packet = ip(place.own, good, UDP, body)
     packet = packet[:24] + _tuned(packet[24:], len(packet) - 26, written)
     _send(place, packet, 24, at)
 
