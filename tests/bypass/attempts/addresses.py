@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 from attempts.catalogue import Bar, Place, attempt
-from attempts.wire import TCP, UDP, echo, family_of, ip, send, tcp, tell, udp
+from attempts.wire import TCP, UDP, echo, family_of, ip, router_mac, send, tcp, tell, udp
 
 _ALWAYS = (
     *("169.254.169.254", "168.63.129.16", "fd00:ec2::254"),  # metadata
@@ -63,6 +63,14 @@ def _(place: Place, mark: str) -> None:
 @attempt("addresses", "the node's end of the link", Bar.ALWAYS)
 def _(place: Place, mark: str) -> None:
     three_ways(place, place.router, mark)
+
+
+@attempt("addresses", "the node's link-local address", Bar.ALWAYS, versions=(6,))
+def _(place: Place, mark: str) -> None:
+    """As it follows from its hardware address: RFC 4291 appendix A."""
+    mac = router_mac(place.interface, place.router4)
+    host = bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
+    three_ways(place, socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + host), mark)
 
 
 @attempt("addresses", "a TCP port of the node, which listens", Bar.ALWAYS)

@@ -80,13 +80,21 @@ def _(place: Place, mark: str) -> None:
     say(place.allowed_at, 443, client_hello(f"evil.{mark}"))
 
 
-@attempt("answers", "an address after its lease has ended", Bar.NAMED)
-def _(place: Place, mark: str) -> None:
+@attempt(
+    "answers",
+    "an address after its lease has ended, {} connection to it",
+    Bar.NAMED,
+    over=("without a", "beside a live"),
+)
+def _(place: Place, mark: str, kept: str) -> None:
     _asked(place, "brief")
     target = "2600:b::1" if place.version == 6 else "11.12.13.14"
-    time.sleep(place.lease_ends_after)
-    tell(target, 4242, mark.encode())
-    with contextlib.suppress(OSError):
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        if kept == "beside a live":
+            living = stack.enter_context(socket.create_connection((target, 2222), timeout=1))
+            living.sendall(b"harmless")
+        time.sleep(place.lease_ends_after)
+        tell(target, 4242, mark.encode())
         say(target, 2222, mark.encode())
 
 
