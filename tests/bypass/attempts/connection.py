@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from attempts.catalogue import Place
-from attempts.wire import ACK, PSH, TCP, family_of, ip, send, tcp
+from attempts.wire import ACK, PSH, SYN, TCP, family_of, ip, send, tcp
 
 _TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
 _TCP_TIMESTAMP: Final = 24
@@ -112,6 +112,29 @@ def opened(place: Place, port: int) -> Connection:
     made.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, -1)  # on again, without a probe of the window
     sniffer = socket.socket(family_of(place.own), socket.SOCK_RAW, socket.IPPROTO_TCP)
     return Connection(place, made, source_port, port, numbers[0], numbers[1], sniffer)
+
+
+def opened_by_hand(place: Place, port: int, source_port: int, seq: int) -> Connection:
+    """The same without the kernel, which must not answer for that source port.
+
+    Raises TimeoutError if the server does not.
+    """
+    sniffer = socket.socket(family_of(place.own), socket.SOCK_RAW, socket.IPPROTO_TCP)
+    ends = (place.own, place.allowed_at, source_port, port)
+    send(place, ip(place.own, place.allowed_at, TCP, tcp(*ends, seq=seq)))
+    until = time.monotonic() + 1
+    sniffer.settimeout(1)
+    while time.monotonic() < until:
+        packet = sniffer.recv(65536)
+        segment = packet[(packet[0] & 15) * 4 :] if place.version == 4 else packet
+        source, target, theirs = struct.unpack_from(">HHI", segment)
+        if (source, target) == (port, source_port) and segment[13] & (SYN | ACK) == SYN | ACK:
+            made = Connection(
+                place, socket.socket(), source_port, port, seq + 1, theirs + 1 & 0xFFFFFFFF, sniffer
+            )
+            made.segment(b"", flags=ACK)
+            return made
+    raise TimeoutError
 
 
 def say(target: str, port: int, *parts: bytes, patience: float = 0.2, pause: float = 0.0) -> bytes:

@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from attempts.catalogue import Bar, Place, attempt
-from attempts.connection import Connection, opened, say
+from attempts.connection import Connection, opened, opened_by_hand, say
 from attempts.hello import client_hello, evil
 from attempts.wire import ACK, FIN, PSH, RST, SYN, TCP, URG, family_of, ip, send, tcp
 
@@ -194,28 +195,31 @@ def _(place: Place, mark: str, how: tuple[str, bytes]) -> None:
     Bar.NAMED,
 )
 def _(place: Place, mark: str) -> None:
-    """The end of a connection that nobody acknowledges: a server gives it up, and says nothing."""
+    """An end that nobody acknowledges: a server gives the connection up, and says nothing."""
+    source_port = 23200
     hello = client_hello(place.name)
-    made = opened(place, 443)
-    try:
+    with _silent_kernel(place, source_port):
+        made = opened_by_hand(place, 443, source_port, 1000)
         made.segment(hello)
         made.segment(b"", at=len(hello), flags=FIN | ACK, ack=made.end_of_answer())
+        made.close()
         time.sleep(_FORGOTTEN)
-    finally:
-        made.close()  # from repair: without a word
-    _talk(place, made.source_port, client_hello(evil(mark)))
+        made = opened_by_hand(place, 443, source_port, 1_000_000)
+        made.segment(client_hello(evil(mark)))
+        time.sleep(0.3)
+        made.close()
 
 
 _FORGOTTEN = 4.0
 
 
-def _talk(place: Place, source_port: int, data: bytes) -> None:
-    """Open a connection by hand from a port, and send what is to be said when it is answered."""
-    with socket.socket(family_of(place.own), socket.SOCK_STREAM) as made:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.settimeout(1)
-        made.bind(("", source_port))
-        made.connect((place.allowed_at, 443))
-        made.sendall(data)
-        made.settimeout(0.3)
-        made.recv(100)
+@contextlib.contextmanager
+def _silent_kernel(place: Place, source_port: int) -> Iterator[None]:
+    """The box's kernel finds no way for what it would say from this port."""
+    which = ("ipproto", "tcp", "sport", str(source_port), "blackhole")
+    rule = ("ip", f"-{place.version}", "rule")
+    subprocess.run((*rule, "add", *which), check=True)
+    try:
+        yield
+    finally:
+        subprocess.run((*rule, "del", *which), check=True)
