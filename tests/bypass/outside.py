@@ -18,8 +18,7 @@ from forms import ALLOWED_AT, DENIED, ELSEWHERE, ZONE
 
 from lab.namespaces import Namespace, inside
 from lab.network import NODE, Box
-from lab.packets import ICMP, TCP, Wire, icmpv6, ip_packet, sctp_init, tcp, udp
-from lab.packets import checksum as checksum_of
+from lab.packets import ICMP, Wire, checksum, icmpv6, ip_packet, sctp_init, tcp, udp
 
 PORTS: Final = (25, 110, 143, 587, 2222, 4190, 5432)
 """On which somebody listens outside, besides web servers and name servers."""
@@ -189,7 +188,7 @@ def _ping(source: str, target: str, data: bytes) -> bytes:
     if ":" in target:
         return icmpv6(source, target, 128, b"\0\7\0\1" + data, hop_limit=64)
     message = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + data
-    message = message[:2] + struct.pack(">H", checksum_of(message)) + message[4:]
+    message = message[:2] + struct.pack(">H", checksum(message)) + message[4:]
     return ip_packet(source, target, ICMP, message)
 
 
@@ -265,6 +264,3 @@ def _two_thousand(which: bool) -> list[str]:
     if which:
         return [f"2600:a::{one:x}" for one in numbers]
     return [f"12.0.{one // 256}.{one % 256}" for one in numbers]
-
-
-__all__ = ["PORTS", "TCP", "Listeners", "NodeEars", "Partner", "hostile_answers"]

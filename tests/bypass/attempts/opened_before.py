@@ -6,7 +6,7 @@ import socket
 from collections.abc import Generator
 
 from attempts.catalogue import Bar, Place, attempt
-from attempts.wire import TCP, family_of, ip, send, tcp
+from attempts.wire import TCP, echo, family_of, ip, send, tcp
 
 _ports = itertools.count(23500)
 _BEFORE = {"unpoliced": "before the box was attached", "loose": "before the policy was tightened"}
@@ -67,8 +67,6 @@ for begins, when in _BEFORE.items():
 
     @attempt("time", f"a ping that goes on since {when}", Bar.UNLISTED, begins=begins)
     def _(place: Place, mark: str) -> Generator[None]:
-        from attempts.wire import echo
-
         send(place, ip(place.own, place.elsewhere, *echo(place.own, place.elsewhere, b"early")))
         yield
         made = echo(place.own, place.elsewhere, mark.encode())

@@ -3,11 +3,10 @@
 The partner is at `elsewhere`, sends again and again, and is the world's: see `outside.Partner`.
 """
 
-import struct
 import time
 
 from attempts.catalogue import Bar, Place, attempt
-from attempts.wire import ACK, PSH, SYN, TCP, UDP, echo, ip, send, tcp, udp
+from attempts.wire import ACK, PSH, SYN, TCP, UDP, answer, ip, send, tcp, udp
 
 _HEARD = 0.3
 """Seconds in which the partner has sent everything at least once."""
@@ -53,18 +52,7 @@ def _(place: Place, mark: str) -> None:
 @attempt("partner", "an answer to a ping", Bar.UNLISTED)
 def _(place: Place, mark: str) -> None:
     time.sleep(_HEARD)
-    # kind 0 is an IPv4 echo reply, which `echo` takes for its default.
-    protocol, message = echo(place.own, place.elsewhere, mark.encode(), kind=129)
-    if place.version == 4:
-        message = _echo_reply(mark)
-    send(place, ip(place.own, place.elsewhere, protocol, message))
-
-
-def _echo_reply(mark: str) -> bytes:
-    from attempts.wire import checksum
-
-    message = struct.pack(">BBHHH", 0, 0, 0, 1, 1) + mark.encode()
-    return message[:2] + struct.pack(">H", checksum(message)) + message[4:]
+    send(place, ip(place.own, place.elsewhere, *answer(place.own, place.elsewhere, mark.encode())))
 
 
 @attempt("partner", "an answer from the box's own kernel", Bar.UNLISTED)

@@ -16,8 +16,10 @@ from attempts.wire import (
     TCP,
     UDP,
     URG,
+    answer,
     echo,
     family_of,
+    icmp,
     ip,
     send,
     tcp,
@@ -86,9 +88,7 @@ def _(place: Place, mark: str) -> None:
 
 @attempt("protocols", "an answer to a ping that nobody sent", Bar.UNLISTED)
 def _(place: Place, mark: str) -> None:
-    kind = 129 if place.version == 6 else 0
-    protocol, message = echo(place.own, place.elsewhere, mark.encode(), kind=kind or 13)
-    send(place, ip(place.own, place.elsewhere, protocol, message))
+    send(place, ip(place.own, place.elsewhere, *answer(place.own, place.elsewhere, mark.encode())))
 
 
 @attempt("protocols", "an ICMP error about somebody else's connection", Bar.UNLISTED)
@@ -100,7 +100,7 @@ def _(place: Place, mark: str) -> None:
         tcp(place.elsewhere, place.own, 80, 40000, mark.encode()),
     )
     kind = 1 if place.version == 6 else 3
-    protocol, message = echo(place.own, place.elsewhere, quoted, kind=kind)
+    protocol, message = icmp(place.own, place.elsewhere, kind, quoted)
     send(place, ip(place.own, place.elsewhere, protocol, message))
 
 

@@ -63,13 +63,22 @@ def udp(source: str, target: str, port: int, data: bytes, *, source_port: int = 
     return with_checksum(source, target, UDP, made, 6)
 
 
-def echo(source: str, target: str, data: bytes, *, kind: int = 0) -> tuple[int, bytes]:
-    """The protocol and message of a ping. `kind`: another kind of message."""
+def icmp(source: str, target: str, kind: int, data: bytes) -> tuple[int, bytes]:
+    """The protocol of a message of ICMP or ICMPv6, and the message."""
+    message = struct.pack(">BBHHH", kind, 0, 0, 1, 1) + data
     if ":" in target:
-        message = struct.pack(">BBHHH", kind or 128, 0, 0, 1, 1) + data
         return ICMPV6, with_checksum(source, target, ICMPV6, message, 2)
-    message = struct.pack(">BBHHH", kind or 8, 0, 0, 1, 1) + data
     return ICMP, message[:2] + struct.pack(">H", checksum(message)) + message[4:]
+
+
+def echo(source: str, target: str, data: bytes) -> tuple[int, bytes]:
+    """A ping."""
+    return icmp(source, target, 128 if ":" in target else 8, data)
+
+
+def answer(source: str, target: str, data: bytes) -> tuple[int, bytes]:
+    """What answers a ping."""
+    return icmp(source, target, 129 if ":" in target else 0, data)
 
 
 def tcp(
