@@ -56,7 +56,7 @@ def _tuned(data: bytes, at: int, wanted: bytes) -> bytes:
     Bar.UNLISTED,
     over=("a listed address", "an address of the allowed name"),
     versions=(6,),
-    known_limit="docs/nodes.md, What is not barred",
+    known_limit="SECURITY.md, What does not hold yet",
 )
 def _(place: Place, mark: str, judged: str) -> None:
     """IPv6 has no checksum over its own header."""
