@@ -8,7 +8,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 UV_LOCK = $(UV_COMPILE) pyproject.toml --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check bench bench-quick fuzz protos protos-baseline fmt lock clean
+.PHONY: help run demo test coverage check bypass fuzz bench bench-quick protos protos-baseline fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ check: $(READY) ## format, lint, types, arrows, contract, generated code
 fuzz: $(READY) ## feed the readers of untrusted bytes for a minute each, on Linux; ARGS="--seconds 600 flow"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
+
+bypass: $(READY) ## try every way out of a box, as root; a table of what leaked, status 1 if anything did
+	@tools/test-packages.sh
+	@$(BIN)/python tests/bypass $(ARGS)
 
 bench: $(READY) ## measure everything, write bench/report.md
 	$(BIN)/python -m bench $(ARGS)

@@ -29,12 +29,9 @@ _SUBSYSTEM: Final = 3
 """NFNL_SUBSYS_QUEUE."""
 
 _PACKET, _VERDICT, _CONFIG = 0, 1, 2
-_CFG_COMMAND, _CFG_PARAMETERS, _CFG_LENGTH, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
+_CFG_COMMAND, _CFG_PARAMETERS, _CFG_LENGTH = 1, 2, 3
 _BIND: Final = 1
 _COPY_PACKET: Final = 2
-_TAKE_GSO: Final = 4
-"""NFQA_CFG_F_GSO: segments that the kernel has joined come as one."""
-
 _LONGEST: Final = 0xFFFF
 _WAITING: Final = 4096
 """Packets that may wait."""
@@ -61,7 +58,12 @@ class Queued:
 
 
 class PacketQueue:
-    """The listener of one queue. Its socket is for `loop.add_reader`."""
+    """The listener of one queue. Its socket is for `loop.add_reader`.
+
+    Segments that the kernel has joined come one by one. As one (NFQA_CFG_F_GSO) they would come
+    before their checksums are written, and a box chooses where that is: what leaves the node would
+    have two octets that were not read.
+    """
 
     def __init__(self, number: int) -> None:
         """Raises KernelUnusable."""
@@ -77,7 +79,6 @@ class PacketQueue:
             mode = struct.pack(">IB", _LONGEST, _COPY_PACKET)
             self._configure(attribute(_CFG_PARAMETERS, mode))
             self._configure(be32(_CFG_LENGTH, _WAITING))
-            self._configure(be32(_CFG_FLAGS, _TAKE_GSO) + be32(_CFG_MASK, _TAKE_GSO))
         except OSError as exc:
             self.socket.close()
             taken = exc.errno in (errno.EPERM, errno.EBUSY)

@@ -1,158 +1,259 @@
 """A box with something in its way, an internet, and everybody who could see what gets out."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
-import socket
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from attempts.catalogue import Surroundings
+from attempts.catalogue import Attempt, Bar, Surroundings, mark_of
+from attempts.everything import CATALOGUE
+from behind import stand_behind
+from forms import ALLOWED_AT, DENIED, ELSEWHERE, LISTED, NAME, ZONE, Form
+from outside import PORTS, Listeners, NodeEars, Partner, hostile_answers
 
-from fakes.agent_process import Site
 from lab.dns import RESOLVER, NameServer
-from lab.namespaces import inside
+from lab.namespaces import without_checksum_offload
 from lab.network import NODE, Box, Lab
+from lab.packets import Wire, udp
 from lab.web import Web
-from lab.witness import Witness
+from lab.witness import Seen, Witness
 
-ALLOWED: Final = "api.example.com"
-ALLOWED_AT: Final = ("5.5.5.5", "2600:5::5")
-ELSEWHERE: Final = ("7.7.7.7", "2600:7::7")
 _HERE: Final = Path(__file__).parent
-_SINK_PORT: Final = 4242
-_MARK: Final = re.compile(rb"leak\d{4}mark")
+_MARK: Final = re.compile(rb"leak\d{5}mrk")
+_LEASE_ENDS_AFTER: Final = 7.5
+"""Seconds: the shortest lease, the grace that `Boxwall` asks for, and some patience."""
+
+_DNS: Final = b"\0\x35"
+_PINGED: Final = "an answer from the box's own kernel"
+_bases: Final = itertools.count(0, 1000)
+_last: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One attempt, and who saw its mark."""
+    """One attempt under one policy, and who saw its mark."""
 
-    kind: str
-    title: str
+    form: str
+    attempt: Attempt
     seen_by: tuple[str, ...]
+    problem: str
+    """What went wrong in the attempt itself. Empty: nothing."""
+
+    @property
+    def is_leak(self) -> bool:
+        """Somebody saw what nobody should have seen."""
+        return bool(self.seen_by) and self.attempt.bar is not Bar.NOTHING
+
+    @property
+    def is_known(self) -> bool:
+        """A leak that the documents tell of."""
+        return self.is_leak and bool(self.attempt.known_limit)
+
+    @property
+    def is_bad(self) -> bool:
+        """A leak that nobody knew of, a control that is lost, or an attempt that failed itself."""
+        return (self.is_leak and not self.is_known) or self.is_lost or bool(self.problem)
+
+    @property
+    def is_lost(self) -> bool:
+        """A control that did not arrive: nothing that was refused beside it means anything."""
+        return not self.seen_by and self.attempt.bar is Bar.NOTHING
+
+    def __str__(self) -> str:
+        seen = f"seen by {', '.join(self.seen_by)}" if self.seen_by else "not seen"
+        problem = f" [{self.problem}]" if self.problem else ""
+        problem += f" (a known limit: {self.attempt.known_limit})" if self.is_known else ""
+        return f"{self.form}: {self.attempt.kind}: {self.attempt.title}: {seen}{problem}"
 
 
 class World:
-    """`behind`: "boxwall", "nothing", or a command that puts something else in the box's way. It
-    runs as root in the node's namespace, with BOX_INTERFACE, BOX_NAMESPACE and BOX_ADDRESSES set.
-    """
+    """`behind`: "boxwall", "nothing", or a command that puts something else in the box's way."""
 
-    def __init__(
-        self, behind: str = "boxwall", policy: tuple[str, ...] = ("--allow-domain", ALLOWED)
-    ) -> None:
+    def __init__(self, behind: str = "boxwall") -> None:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self.lab = stack.enter_context(Lab())
-            self.names = NameServer(self.lab.internet)
-            stack.callback(self.names.close)
-            self.names.zone = {ALLOWED: list(ALLOWED_AT)}
-            self.web = Web(self.lab.internet, folder)
-            stack.callback(self.web.close)
+            self.lab.internet.set_kernel(ipv4__tcp_orphan_retries="1", ipv4__tcp_fastopen="0x203")
+            without_checksum_offload(self.lab.node, "uplink")
+            self.neighbour = self.lab.box()
+            self._open_internet(stack, folder)
             self._resolv_conf = folder / "resolv.conf"
             self._resolv_conf.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n")
-            self.neighbour = self.lab.box()
-            self.box = self._box(stack, folder, behind, policy)
-            self._beside = Witness(self.neighbour, "eth0")
-            stack.callback(self._beside.close)
-            self._sink = self._open_sink(stack)
+            self._behind = stand_behind(behind, self.lab, folder, self.neighbour)
+            stack.callback(self._behind.close)
             self._stack = stack.pop_all()
 
-    def run(self, *kinds: str) -> list[Made]:
-        """Make every attempt, or those of some kinds; say of each who saw its mark."""
-        made = [json.loads(line) for line in self._attempt(*kinds)]
-        time.sleep(1)  # what is on its way arrives
-        seen = self._seen()
+    def run(self, form: Form, *kinds: str) -> list[Made]:
+        """Make every attempt that a policy has to bar, or those of some kinds, in a new box."""
+        chosen = form.chosen(CATALOGUE.attempts, kinds)
+        base = next(_bases)
+        box = self.lab.box()
+        ears = NodeEars(self.lab.node, [box.interface_name])
+        try:
+            with contextlib.closing(Inside(box, self._resolv_conf)) as program:
+                program.start(self._surroundings(box), base, chosen)
+                self._partner.turn_to(box, {})
+                problems = self._early_steps(program, box, form)
+                self._partner.turn_to(box, _pings(base, chosen))
+                problems |= program.step("run")
+            seen = self._seen(form, ears)
+        finally:
+            ears.close()
         return [
-            Made(one["kind"], one["title"], tuple(sorted(seen.get(one["mark"], ()))))
-            for one in made
+            Made(
+                form.name,
+                CATALOGUE.attempts[number],
+                tuple(sorted(seen.get(mark_of(base + number), ()))),
+                problems.get(base + number, "it was not made"),
+            )
+            for number in chosen
         ]
 
-    def run_inside(self, *command: str) -> "subprocess.Popen[str]":
-        """Start a command in the box, with its name server in resolv.conf."""
-        prepare = f'mount --bind {self._resolv_conf} /etc/resolv.conf && exec "$@"'
-        return subprocess.Popen(
-            ("ip", "netns", "exec", self.box.name, "sh", "-c", prepare, "sh", *command),
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(_HERE)},
-        )
+    def _early_steps(self, program: "Inside", box: Box, form: Form) -> dict[int, str]:
+        problems = program.step("unpoliced")
+        self._behind.begin(box, form)
+        problems |= program.step("loose")
+        with program.paused():
+            self._behind.tighten(box, form)
+        return problems
 
-    def _attempt(self, *kinds: str) -> Iterator[str]:
-        surroundings = Surroundings(
-            own=self.box.addresses,
+    def _surroundings(self, box: Box) -> Surroundings:
+        return Surroundings(
+            own=box.addresses,
             interface="eth0",
-            router=self.box.gateways,
+            router=box.gateways,
             node=NODE,
             neighbour=self.neighbour.addresses,
-            allowed_name=ALLOWED,
+            name=NAME,
+            zone=ZONE,
             allowed_at=ALLOWED_AT,
+            listed=LISTED,
             elsewhere=ELSEWHERE,
+            denied=DENIED,
+            lease_ends_after=_LEASE_ENDS_AFTER,
         )
-        program = (sys.executable, "-m", "attempts", json.dumps(asdict(surroundings)), *kinds)
-        with self.run_inside(*program) as process:
-            assert process.stdout is not None
-            yield from process.stdout
-        assert process.returncode == 0, "the attempts ended with an error"
 
-    def _seen(self) -> dict[str, set[str]]:
-        """Who saw which marks."""
+    def _seen(self, form: Form, ears: NodeEars) -> dict[str, set[str]]:
+        """Who saw which marks, once everything that is on its way has arrived."""
+        last = b"the last %d" % next(_last)
+        source = self.neighbour.addresses[0]
+        self.neighbour.wire.send(udp(source, "8.8.8.8", 9, last))
+        self.lab.internet.witness.wait_for(last)
         seen: dict[str, set[str]] = {}
-        for who, text in self._heard():
+        for who, text in self._heard(form, ears):
             for mark in _MARK.findall(text.lower()):
                 seen.setdefault(mark.decode(), set()).add(who)
         return seen
 
-    def _heard(self) -> Iterator[tuple[str, bytes]]:
-        for who, witness in (("outside", self.lab.internet.witness), ("neighbour", self._beside)):
-            witness.look()
-            yield from ((who, packet.payload) for packet in witness.seen)
-        yield from (("name server", name.encode()) for name in self.names.questions)
+    def _heard(self, form: Form, ears: NodeEars) -> Iterator[tuple[str, bytes]]:
+        outside, self.lab.internet.witness.seen = self.lab.internet.witness.seen, []
+        for packet in outside:
+            if form.restricts_names or not _is_question_of_the_node(packet):
+                yield "outside", packet.payload
+        yield from (("neighbour", packet.payload) for packet in self._beside.look())
+        if form.restricts_names:
+            yield from (("name server", name.encode()) for name in self.names.questions)
         for served in self.web.served:
             yield "web server", served.name.encode() + b" " + bytes(served.received)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                yield "node", self._sink.recv(65536)
+        yield from (("node", data) for data in ears.heard())
 
-    def _box(
-        self, stack: contextlib.ExitStack, folder: Path, behind: str, policy: tuple[str, ...]
-    ) -> Box:
-        if behind == "boxwall":
-            site = Site(self.lab, folder, "--dns-upstream", RESOLVER)
-            stack.callback(site.close)
-            site.must("box", "create", "--id", "neighbour", "--mode", "allow-all")
-            site.must("attach", "neighbour", "--netns", self.neighbour.name)
-            return site.box("bypass", *policy)
-        box = self.lab.box()
-        if behind != "nothing":
-            setting = {
-                "BOX_INTERFACE": box.interface_name,
-                "BOX_NAMESPACE": box.name,
-                "BOX_ADDRESSES": " ".join(box.addresses),
-            }
-            command = ("ip", "netns", "exec", self.lab.node.name, "sh", "-c", behind)
-            subprocess.run(command, check=True, env={**os.environ, **setting})
-        return box
-
-    def _open_sink(self, stack: contextlib.ExitStack) -> socket.socket:
-        """The node's own service, which hears what should not reach it."""
-        with inside(self.lab.node.name):
-            sink = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        stack.callback(sink.close)
-        sink.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sink.bind(("::", _SINK_PORT))
-        sink.setblocking(False)
-        return sink
+    def _open_internet(self, stack: contextlib.ExitStack, folder: Path) -> None:
+        internet = self.lab.internet
+        self.names = NameServer(internet)
+        stack.callback(self.names.close)
+        self.names.zone = {NAME: list(ALLOWED_AT)}
+        self.names.ttl = 300
+        self.names.craft = hostile_answers(self.neighbour.addresses)
+        self.web = Web(internet, folder)
+        stack.callback(self.web.close)
+        stack.callback(Listeners(internet, PORTS).close)
+        wire = Wire(internet, "node", self.lab.node.mac_of("uplink"))
+        stack.callback(wire.close)
+        self._partner = Partner(wire)
+        stack.callback(self._partner.close)
+        self._beside = Witness(self.neighbour, "eth0")
+        stack.callback(self._beside.close)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+class Inside:
+    """The program that makes the attempts, in its box."""
+
+    def __init__(self, box: Box, resolv_conf: Path) -> None:
+        self._box = box
+        self._resolv_conf = resolv_conf
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, surroundings: Surroundings, base: int, chosen: list[int]) -> None:
+        """Start it."""
+        prepare = f'mount --bind {self._resolv_conf} /etc/resolv.conf && exec "$@"'
+        numbers = (str(one) for one in (base, *chosen))
+        self._process = subprocess.Popen(
+            (
+                *("ip", "netns", "exec", self._box.name, "sh", "-c", prepare, "sh"),
+                *(sys.executable, "-m", "attempts", json.dumps(asdict(surroundings)), *numbers),
+            ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(_HERE)},
+        )
+
+    def step(self, name: str) -> dict[int, str]:
+        """Have it do a step; return the attempts that were made, and what was wrong with each."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        made: dict[int, str] = {}
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if said.get("done") == name:
+                return made
+            made[said["attempt"]] = said["problem"]
+        raise AssertionError(f"the attempts ended in the middle of {name!r}")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop it, as a platform stops a sandbox, and let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """It has done everything, or is killed."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for one in (self._process.stdin, self._process.stdout):
+                assert one is not None
+                one.close()
+
+
+def _pings(base: int, chosen: list[int]) -> dict[int, str]:
+    """The marks that the partner's pings carry, by family."""
+    found = ((base + number, CATALOGUE.attempts[number]) for number in chosen)
+    return {one.version: mark_of(number) for number, one in found if one.title.startswith(_PINGED)}
+
+
+def _is_question_of_the_node(packet: Seen) -> bool:
+    """What a resolver on the node asks on behalf of a box."""
+    return str(packet.source) in NODE and packet.payload[2:4] == _DNS

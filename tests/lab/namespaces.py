@@ -1,11 +1,19 @@
 """Network namespaces of a test, joined by veth pairs, and gone when it ends."""
 
 import contextlib
+import ctypes
+import fcntl
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from pyroute2 import IPRoute, netns
+
+_SIOCETHTOOL: Final = 0x8946
+_ETHTOOL_STXCSUM: Final = 0x17
 
 
 @contextlib.contextmanager
@@ -100,3 +108,13 @@ def know_neighbour(place: Namespace, interface: str, address: str, mac: bytes) -
     with place.netlink() as link:
         index = link.link_lookup(ifname=interface)[0]
         link.neigh("replace", dst=address, lladdr=mac.hex(":"), ifindex=index, state="permanent")
+
+
+def without_checksum_offload(place: Namespace, interface: str) -> None:
+    """Have the kernel write checksums that were left to the interface, as a network card would. A
+    veth passes them on as they are, and its other end believes them.
+    """
+    wanted = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+    request = struct.pack("16sP", interface.encode(), ctypes.addressof(wanted)) + bytes(16)
+    with inside(place.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        fcntl.ioctl(asking, _SIOCETHTOOL, request)

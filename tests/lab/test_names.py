@@ -290,3 +290,37 @@ with socket.create_connection(("{API}", 2222), 5) as one:
 """
     assert here.python(box, code) == "b'SSH-2.0-client\\r\\n'\n"
     echo.close()
+
+
+@pytest.mark.skipif(not Path("/proc/sys/net/mptcp").exists(), reason="no multipath TCP here")
+def test_a_client_of_multipath_tcp_reaches_an_allowed_name_by_one_path(
+    here: World, box: Box
+) -> None:
+    """Its options would say in which order a server has to read what was read here as it came."""
+    from lab.servers import Echo
+
+    echo = Echo(here.lab.internet, 2222)
+    code = f"""
+import socket
+address = socket.getaddrinfo("{API}", 2222, socket.AF_INET)[0][4]
+with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as one:
+    one.settimeout(5)
+    one.connect(address)
+    one.sendall(b"SSH-2.0-client\\r\\n")
+    print(one.recv(100))
+"""
+    assert here.python(box, code) == "b'SSH-2.0-client\\r\\n'\n"
+    echo.close()
+    openings = [one.payload for one in here.lab.internet.witness.look() if one.ports[1] == 2222]
+    assert openings
+    assert not any(30 in option_kinds(segment) for segment in openings)
+
+
+def option_kinds(segment: bytes) -> list[int]:
+    """Which options a TCP segment has."""
+    options = segment[20 : (segment[12] >> 4) * 4]
+    kinds: list[int] = []
+    while options and options[0]:
+        kinds.append(options[0])
+        options = options[1 if options[0] == 1 else options[1] :]
+    return kinds

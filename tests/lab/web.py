@@ -14,14 +14,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import idna
 import trustme
 
 from lab.namespaces import Namespace, inside
 
-TLS_PORTS: Final = (443, 8443, 853, 9443)
+TLS_PORTS: Final = (443, 8443, 853, 9443, 8082)
 HTTP_PORTS: Final = (80, 8080, 8081)
 RETRY_PORT: Final = 9443
 """TLS wants a key share that clients do not offer at first."""
+
+RETRY_PORTS: Final = (RETRY_PORT, 8082)
 
 SIZE: Final = 1 << 20
 
@@ -102,13 +105,14 @@ class Web:
             self._ca.issue_cert(name).configure_cert(made)
             made.set_alpn_protocols(["http/1.1"])
             made.sni_callback = partial(self._choose, port)
-            if port == RETRY_PORT:
+            if port in RETRY_PORTS:
                 made.set_ecdh_curve("secp384r1")
             self._contexts[name, port] = made
         return made
 
     def _choose(self, port: int, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        tls.context = self._context(name or "default.invalid", port)
+        with contextlib.suppress(idna.IDNAError):  # no certificate can be for such a name
+            tls.context = self._context(name or "default.invalid", port)
         self.served.append(Served(port=0, address="", name=name or "(no SNI)"))
 
     def _serve(

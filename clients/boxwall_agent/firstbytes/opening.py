@@ -45,7 +45,11 @@ _UNRECOGNISED: Final = Unwanted(Reason.UNRECOGNISED_PROTOCOL)
 _PROXY_1: Final = re.compile(rb"PROXY[ \t]")
 _PROXY_2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_METHOD: Final = re.compile(rb"%s{1,64}[ \t]+" % _TOKEN)
+_BLANK: Final = rb"[\t\x0b\x0c\r \x1c-\x1f\x85\xa0]"
+"""What servers take for the space in a request line: RFC 9112 section 3, and Python's str.split."""
+
+_ONLY_METHOD: Final = re.compile(rb"%s+" % _TOKEN)
+_METHOD: Final = re.compile(rb"%s+%s+" % (_TOKEN, _BLANK))
 _TARGET: Final = re.compile(rb"[/*]|[A-Za-z]+://")
 _HTTP_2: Final = re.compile(rb"[^\n]*HTTP/2")
 _TEXT: Final = re.compile(rb"[\t\x20-\x7e]*\r?")
@@ -53,6 +57,7 @@ _LONGEST_LINE: Final = 8192
 _MOST_LINES: Final = 64
 """Mail clients say a few before STARTTLS; all are read again with every segment."""
 
+_VERSION_2_HEAD: Final = 5
 _RECORDS: Final = frozenset(range(20, 25))
 """First octets of TLS records. What begins with one is TLS, and must begin with a ClientHello."""
 
@@ -84,8 +89,12 @@ def _read(data: bytes, port: int, http_ports: frozenset[int]) -> Opening:
         return More()
     if data[0] in _RECORDS:
         return _tls(data, 0)
-    if _is_version_2(data) or _PROXY_1.match(data) or data.startswith(_PROXY_2):
+    if _begins_version_2(data):
+        return _UNRECOGNISED if len(data) >= _VERSION_2_HEAD else More()
+    if _PROXY_1.match(data):
         return _UNRECOGNISED
+    if data.startswith(_PROXY_2[: len(data)]):
+        return _UNRECOGNISED if len(data) >= len(_PROXY_2) else More()
     if any(one.startswith(data[: len(one)]) for one in _SSL_REQUESTS):
         return _after_ssl_request(data)
     return _text(data, 0, port, http_ports)
@@ -115,9 +124,9 @@ def _after_ssl_request(data: bytes) -> Opening:
     return _tls(data, at) if rest[0] in _RECORDS else Opaque()
 
 
-def _is_version_2(data: bytes) -> bool:
-    """SSL 2's ClientHello, which later versions accepted too, and which carries no name."""
-    return len(data) >= 5 and data[0] & 0x80 != 0 and data[2] == 1 and data[3] in (0, 3)
+def _begins_version_2(data: bytes) -> bool:
+    """SSL 2's ClientHello, which servers still take from clients of TLS, and which has no name."""
+    return data[0] & 0x80 != 0 and data[2:3] in (b"", b"\x01") and data[3:4] in (b"", b"\0", b"\3")
 
 
 def _text(data: bytes, at: int, port: int, http_ports: frozenset[int]) -> Opening:
@@ -135,6 +144,8 @@ def _text(data: bytes, at: int, port: int, http_ports: frozenset[int]) -> Openin
         line, newline, _ = data[at:].partition(b"\n")
         if _is_request(line):
             return _http(line, bool(newline), port, http_ports)
+        if not newline and (_METHOD.match(line) or _ONLY_METHOD.fullmatch(line)):
+            return _begun(line)
         if not _TEXT.fullmatch(line):
             return Opaque()
         if not newline:
@@ -156,6 +167,13 @@ def _is_request(line: bytes) -> bool:
     if method is None:
         return False
     return _TARGET.match(line, method.end()) is not None or line.find(b"HTTP/", method.end()) >= 0
+
+
+def _begun(line: bytes) -> Opening:
+    """It may become a request, however long its method is."""
+    if len(line) < _LONGEST_LINE:
+        return More()
+    return _UNRECOGNISED if _ONLY_METHOD.fullmatch(line) else Opaque()
 
 
 def _http(line: bytes, is_whole: bool, port: int, http_ports: frozenset[int]) -> Opening:

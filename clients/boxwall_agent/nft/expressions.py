@@ -74,8 +74,11 @@ class State:
     UNTRACKED: Final = 64
 
 
+CONFIRMED: Final = 0x08
 DESTINATION_NAT: Final = 0x20
-"""IPS_DST_NAT, a bit of `Ct.STATUS`."""
+"""IPS_CONFIRMED, which all packets of a connection have but its first, and IPS_DST_NAT: bits of
+`Ct.STATUS`.
+"""
 
 ORIGINAL: Final = 0
 REPLY: Final = 1
@@ -83,6 +86,8 @@ REPLY: Final = 1
 
 _PORT_GIVEN: Final = 2
 """NF_NAT_RANGE_PROTO_SPECIFIED."""
+_TCP_OPTION: Final = 1
+"""NFT_EXTHDR_OP_TCPOPT."""
 
 _EQUAL: Final = 0
 _NOT_EQUAL: Final = 1
@@ -197,6 +202,11 @@ def reject_with_reset() -> bytes:
 def reject_as_prohibited() -> bytes:
     """Drop, and answer ICMP administratively prohibited."""
     return _expression("reject", be32(1, 2), u8(2, 3))
+
+
+def strip_tcp_option(kind: int) -> bytes:
+    """Write no-operations over a TCP option, if the packet has it."""
+    return _expression("exthdr", u8(2, kind), be32(6, _TCP_OPTION))
 
 
 def notrack() -> bytes:

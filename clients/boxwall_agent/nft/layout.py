@@ -7,7 +7,8 @@ by index: an interface made anew under a name that is known matches no element, 
 What a packet goes through:
 
     prerouting, after conntrack, before any DNAT: what a box sends, to wherever
-        live grant -> accept; from a box -> from_box: judge, stamp the connection with the grant
+        live grant, and no SYN -> accept
+        from a box -> from_box: judge, stamp the connection with the grant
     input: what a box sends to the node itself; answers and neighbour discovery only
     forward: what comes to a box
         live grant -> accept; to a box -> to_box: an answer is judged by where the box had opened to
@@ -191,6 +192,10 @@ def _hook_rules(naming: Naming | None) -> Iterator[Rule]:
     live_out = (meta(Meta.OIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
     from_box = (meta(Meta.IIFNAME), lookup("boxes"))
     to_box = (meta(Meta.OIFNAME), lookup("boxes"))
+    # A server may have forgotten what is tracked here as open. The opening of another connection
+    # from the same port would go on by the grant of the first, whose name was read.
+    opening = (*_TCP, payload(Base.TRANSPORT, 13, 1), masked(b"\x02"), equals(b"\x02"))
+    yield Rule("prerouting", (*opening, *from_box, _goto("from_box")), "judged, whatever it has")
     yield Rule("prerouting", live_in)
     yield Rule("prerouting", (*from_box, _goto("from_box")))
     yield from names.input_rules(naming)

@@ -33,6 +33,7 @@ from boxwall_agent.marks import (
     VERDICT_READ,
 )
 from boxwall_agent.nft.expressions import (
+    CONFIRMED,
     DESTINATION_NAT,
     ORIGINAL,
     R1,
@@ -54,6 +55,7 @@ from boxwall_agent.nft.expressions import (
     set_ct,
     set_meta,
     small_register,
+    strip_tcp_option,
     verdict,
 )
 from boxwall_agent.nft.family import FAMILIES
@@ -62,6 +64,10 @@ from boxwall_agent.nft.objects import Chain, Field, Hook, HookPoint, Rule, Set
 QUEUE: Final = 0x4257
 """NFQUEUE number of what the agent reads."""
 
+_MULTIPATH: Final = 30
+"""TCP option (RFC 8684): with it, the order of octets in the stream is not that of the segments."""
+
+_OLD: Final = "older than the attachment"
 _R2: Final = 2
 _ACCEPT: Final = verdict(Verdict.ACCEPT)
 _DROP: Final = verdict(Verdict.DROP)
@@ -151,12 +157,13 @@ def _agent_ports(naming: Naming | None) -> Iterator[tuple[bytes, ...]]:
 
 
 def _dns() -> Iterator[Rule]:
-    """A connection from before the attachment was not translated, and would leave the node."""
-    new = _bits(ct(Ct.STATE), State.NEW)
-    yield Rule("dns", (*new, meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
-    yield Rule("dns", (*new, _ACCEPT))
+    """Only the first packet of a connection is translated. One from before the attachment, answered
+    or not, never was, and would leave the node.
+    """
     yield Rule("dns", (*_bits(ct(Ct.STATUS), DESTINATION_NAT), _ACCEPT))
-    yield Rule("dns", (_goto("refuse"),), "older than the attachment")
+    yield Rule("dns", (*_bits(ct(Ct.STATUS), CONFIRMED), _goto("refuse")), _OLD)
+    yield Rule("dns", (meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
+    yield Rule("dns", (_ACCEPT,))
 
 
 def _to_agent(naming: Naming | None) -> Iterator[Rule]:
@@ -177,12 +184,13 @@ def _translated(which: tuple[bytes, ...], port: int) -> Iterator[Rule]:
 
 
 def _quic() -> Iterator[Rule]:
-    """RFC 9000 section 17.2: a long header has two bits set, then its version.
+    """RFC 9000 section 17.2: a long header has its first bit set, then its version. The second bit
+    is set too, unless client and server know each other (RFC 9287).
 
     Versions: 1, 2 (RFC 9369), drafts, those that force negotiation, and Google's before the RFC.
     """
     yield Rule("quic", (_PORT, equals(_port(443)), _goto("refuse_quic")), "QUIC")
-    long_header = (payload(Base.TRANSPORT, 8, 1), masked(b"\xc0"), equals(b"\xc0"))
+    long_header = (payload(Base.TRANSPORT, 8, 1), masked(b"\x80"), equals(b"\x80"))
     version = payload(Base.TRANSPORT, 9, 4)
     for mask, value in (
         ("ffffffff", "00000000"),
@@ -214,7 +222,10 @@ def _unproven(naming: Naming | None) -> Iterator[Rule]:
         for port in naming.http_ports:
             relay = (immediate(host32(RELAYED)), set_ct(Ct.MARK), _ACCEPT)
             http = (*new, *_BARE_SYN, _PORT, equals(_port(port)))
+            old = (*http, *_bits(ct(Ct.STATUS), CONFIRMED))
+            yield Rule(chain, (*old, _goto("refuse")), _OLD)
             yield Rule(chain, (*http, *relay), "clear HTTP")
+    yield Rule(chain, (*new, *_BARE_SYN, strip_tcp_option(_MULTIPATH)), "one path, in order")
     yield Rule(chain, (*new, *_BARE_SYN, _goto("inspect")))
     yield Rule(chain, (*_ANY_SYN, _DROP), "an opening of what is open")
     yield Rule(chain, (*new, _goto("refuse")), "its opening was not seen")

@@ -12,9 +12,13 @@ from boxwall_agent.firstbytes.opening import Http, Opaque, Tls, Unwanted, read_o
 from boxwall_agent.judging import Judgement, Passed, Refusal
 from boxwall_agent.relay.http import HttpRelay
 from boxwall_agent.relay.streams import CHUNK, Stream, splice
+from boxwall_agent.relay.tls import shake_hands
 
 FIRST_BYTES: Final = 10.0
 """Seconds that a box may take to say what it wants."""
+
+TO_AGREE: Final = 30.0
+"""Seconds that a server may take to answer a ClientHello."""
 
 _TO_CONNECT: Final = 10.0
 """Seconds that a server may take to answer."""
@@ -72,8 +76,8 @@ class Relayed:
         match opening:
             case Http():
                 await HttpRelay(self._box, self._port, self._why_not, self._connect).run(data)
-            case Tls(name=Name() as name):
-                await self._pass_on(name, data)
+            case Tls(name=Name() as name, end=end):
+                await self._pass_on(name, data[:end], data[end:])
             case Tls():
                 self._refuse(None, Refusal(Reason.NAME_MISMATCH))
             case Unwanted(reason=reason):
@@ -94,15 +98,21 @@ class Relayed:
             if not more or not isinstance(opening, More):
                 return data, opening
 
-    async def _pass_on(self, name: Name, data: bytes) -> None:
-        """TLS: its name was read, and what follows is not."""
-        if not self._why_not(name):
-            server = await self._connect()
-            await server.send(data)
-            try:
+    async def _pass_on(self, name: Name, hello: bytes, behind: bytes) -> None:
+        """TLS: what follows once the server goes on with that name is not read."""
+        if self._why_not(name):
+            return
+        server = await self._connect()
+        try:
+            async with asyncio.timeout(TO_AGREE):
+                refusal = await shake_hands(self._box, server, name, hello, behind)
+            if refusal is None:
                 await splice(self._box, server)
-            finally:
-                await server.close()
+            else:
+                self._refuse(name, refusal)
+                self.cut()
+        finally:
+            await server.close()
 
     async def _connect(self) -> Stream:
         async with asyncio.timeout(_TO_CONNECT):

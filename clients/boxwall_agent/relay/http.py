@@ -103,7 +103,8 @@ class HttpRelay:
             if isinstance(event, h11.Data):
                 await self._tell(self._to_server, server, event)
             elif isinstance(event, h11.EndOfMessage):
-                await self._tell(self._to_server, server, event)
+                # Without its trailers: some servers take them for headers, and a Host from them.
+                await self._tell(self._to_server, server, h11.EndOfMessage())
                 return
             else:
                 return

@@ -45,6 +45,9 @@ def _problem(request: h11.Request) -> str:
         return "it states its length twice"
     if len(_values(request, b"content-length")) > 1:
         return "it states its length twice"
+    options = b",".join(_values(request, b"connection")).split(b",")
+    if b"host" in (one.strip().lower() for one in options):
+        return "its Host is to be removed on the way"
     upgrades = _values(request, b"upgrade")
     if upgrades and [one.lower() for one in upgrades] != [b"websocket"]:
         return "it asks for another protocol"
@@ -57,13 +60,14 @@ def _problem(request: h11.Request) -> str:
 
 
 def _authority_of_target(target: bytes) -> bytes | None:
-    """Of an absolute target (RFC 9112 section 3.2.2), which a server must prefer to Host."""
+    """Of an absolute target (RFC 9112 section 3.2.2), which a server must prefer to Host.
+
+    All up to the path, whatever it is: servers differ in whether a backslash, `?` or `#` ends a
+    host, so that to some `http://good#@evil/` is for `evil`.
+    """
     if target.startswith((b"/", b"*")):
         return None
-    rest = target[len(b"http://") :]
-    for end in (b"/", b"?", b"#", b"\\"):
-        rest = rest.partition(end)[0]
-    return rest
+    return target[len(b"http://") :].partition(b"/")[0]
 
 
 def _name(host: bytes, port: int) -> Name | Unclear:

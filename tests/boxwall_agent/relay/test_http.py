@@ -279,3 +279,13 @@ async def test_a_refused_request_for_a_head_gets_one() -> None:
         told = await relay.told()
         assert told.startswith(b"HTTP/1.1 403")
         assert told.endswith(b"\r\n\r\n")
+
+
+async def test_a_trailer_does_not_go_through() -> None:
+    async with relaying() as relay:
+        await relay.ask(b"POST / HTTP/1.1\r\nHost: a.com\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await relay.ask(b"2\r\nok\r\n0\r\nHost: b.com\r\n\r\n")
+
+        assert (await relay.heard_to(b"0\r\n\r\n")).endswith(b"ok\r\n0\r\n\r\n")
+        await relay.answer(OK)
+        assert await relay.told_to(b"ok") == OK

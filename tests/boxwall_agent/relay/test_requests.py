@@ -59,6 +59,22 @@ def test_a_clear_request_names_its_host(head: str) -> None:
             "GET http://b.com\\@a.com/ HTTP/1.1\nHost: a.com\n\n", "not the same", id="a backslash"
         ),
         pytest.param(
+            "GET http://a.com\\@b.com/ HTTP/1.1\nHost: a.com\n\n",
+            "not the same",
+            id="a backslash behind the host",
+        ),
+        pytest.param(
+            "GET http://a.com?@b.com/ HTTP/1.1\nHost: a.com\n\n", "not the same", id="a question"
+        ),
+        pytest.param(
+            "GET http://a.com#@b.com/ HTTP/1.1\nHost: a.com\n\n", "not the same", id="a fragment"
+        ),
+        pytest.param(
+            "GET / HTTP/1.1\nHost: a.com\nConnection: close, HOST\n\n",
+            "to be removed",
+            id="a Host that proxies are to remove",
+        ),
+        pytest.param(
             "GET http://a.com@b.com/ HTTP/1.1\nHost: a.com\n\n", "not the same", id="a user in it"
         ),
         pytest.param("GET https://a.com/ HTTP/1.1\nHost: a.com\n\n", "neither", id="https"),

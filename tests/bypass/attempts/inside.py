@@ -1,71 +1,111 @@
-"""What root may change inside the box."""
+"""What root may change inside the box. Each of these puts back what it has changed."""
 
 import contextlib
 import socket
-import struct
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
-from attempts.catalogue import Surroundings, attempt
-from attempts.wire import UDP, ip, send_frame, send_raw, udp
+from attempts.catalogue import Bar, Place, attempt
+from attempts.wire import family_of, tell
 
 
 def _run(*command: str) -> None:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(command, capture_output=True, timeout=5)  # our own list
+    subprocess.run(command, capture_output=True, timeout=5)
 
 
-def _router_mac(s: Surroundings) -> bytes:
-    done = subprocess.run(("ip", "neigh", "show", s.router[0]), capture_output=True, text=True)
-    words = done.stdout.split()
-    return bytes.fromhex(words[words.index("lladdr") + 1].replace(":", ""))
+@contextlib.contextmanager
+def _address(place: Place, address: str) -> Iterator[None]:
+    length = 128 if place.version == 6 else 32
+    where = (f"{address}/{length}", "dev", place.interface)
+    _run("ip", "address", "add", *where, *(("nodad",) if place.version == 6 else ()))
+    try:
+        yield
+    finally:
+        _run("ip", "address", "del", *where)
 
 
-@attempt("inside", "every table flushed, every limit of the kernel taken away")
-def _(s: Surroundings, mark: str) -> None:
+@attempt("inside", "every table flushed", Bar.UNLISTED, is_alone=True)
+def _(place: Place, mark: str) -> None:
     _run("nft", "flush", "ruleset")
-    _run("ip", "rule", "flush")
-    _run("ip", "rule", "add", "lookup", "main", "priority", "32766")
-    for target in s.elsewhere:
-        with contextlib.suppress(OSError):
-            source = s.own[":" in target]
-            send_raw(ip(source, target, UDP, udp(source, target, 4242, mark.encode())))
+    for flag in ("-F", "-X"):
+        _run("iptables", flag)
+    tell(place.elsewhere, 4242, mark.encode())
 
 
-@attempt("inside", "more addresses: the neighbour's, a public one")
-def _(s: Surroundings, mark: str) -> None:
-    for address in (s.neighbour[0], "8.8.4.4"):
-        _run("ip", "address", "add", f"{address}/32", "dev", s.interface)
-        for target in (*s.allowed_at, *s.elsewhere):
-            if ":" in target:
-                continue
-            with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as made:
-                made.bind((address, 0))
+@attempt("inside", "another resolver in resolv.conf", Bar.ASKED, is_alone=True)
+def _(place: Place, mark: str) -> None:
+    known = Path("/etc/resolv.conf")
+    before = known.read_text()
+    try:
+        known.write_text(f"nameserver {place.elsewhere}\noptions timeout:1 attempts:1\n")
+        _run("getent", "ahosts", f"x.{mark}.example")
+    finally:
+        known.write_text(before)
+
+
+@attempt(
+    "inside",
+    "one more address, {}",
+    Bar.UNLISTED,
+    is_alone=True,
+    over=("another box's", "a public one"),
+)
+@attempt(
+    "inside",
+    "one more address, {}",
+    Bar.UNLISTED,
+    is_alone=True,
+    over=("the node's",),
+    versions=(6,),
+)
+@attempt(
+    "inside",
+    "one more address, {}",
+    Bar.UNLISTED,
+    is_alone=True,
+    over=("the node's",),
+    versions=(4,),
+    not_carried="Linux drops IPv4 packets that come from its own address",
+)
+def _(place: Place, mark: str, whose: str) -> None:
+    public = "2600:8::8" if place.version == 6 else "8.8.4.4"
+    source = {"another box's": place.neighbour, "the node's": place.node, "a public one": public}
+    with _address(place, source[whose]):
+        for target in (place.elsewhere, place.allowed_at, place.listed):
+            with socket.socket(family_of(target), socket.SOCK_DGRAM) as made:
+                made.bind((source[whose], 0))
                 made.sendto(mark.encode(), (target, 4242))
-        _run("ip", "address", "del", f"{address}/32", "dev", s.interface)
 
 
-@attempt("inside", "frames past the box's own routes, with a VLAN tag, to the broadcast")
-def _(s: Surroundings, mark: str) -> None:
-    mac = _router_mac(s)
-    for target in s.elsewhere:
-        source = s.own[":" in target]
-        packet = ip(source, target, UDP, udp(source, target, 4242, mark.encode()))
-        for destination in (mac, b"\xff" * 6, b"\x01\0\x5e\0\0\1"):
-            send_frame(s.interface, destination, packet)
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-            raw.bind((s.interface, 0))
-            tag = struct.pack(">HHH", 0x8100, 5, 0x0800 if ":" not in target else 0x86DD)
-            raw.send(mac + raw.getsockname()[4] + tag + packet)
+@attempt("inside", "other routes", Bar.UNLISTED, is_alone=True)
+def _(place: Place, mark: str) -> None:
+    family = f"-{place.version}"
+    route = ("route", "replace", place.elsewhere, "via", place.router, "dev", place.interface)
+    _run("ip", family, *route, "onlink", "table", "99")
+    _run("ip", family, "rule", "add", "lookup", "99", "priority", "5")
+    try:
+        tell(place.elsewhere, 4242, mark.encode())
+    finally:
+        _run("ip", family, "rule", "del", "priority", "5")
 
 
-@attempt("inside", "source routes")
-def _(s: Surroundings, mark: str) -> None:
-    source = s.own[0]
-    for target in s.allowed_at:
-        if ":" in target:
-            continue
-        via = socket.inet_aton(next(one for one in s.elsewhere if ":" not in one))
-        option = b"\x83\x07\x04" + via + b"\0"
-        body = udp(source, target, 4242, mark.encode())
-        plain = ip(source, target, UDP, option + body)
-        send_raw(b"\x47" + plain[1:10] + b"\0\0" + plain[12:])
+@attempt("inside", "the box as a router for a network of its own", Bar.UNLISTED, is_alone=True)
+def _(place: Place, mark: str) -> None:
+    """From behind a link that the box has made itself, with and without its own NAT."""
+    inner = "fd99::9" if place.version == 6 else "10.99.0.9"
+    with _address(place, inner), socket.socket(family_of(inner), socket.SOCK_DGRAM) as made:
+        made.bind((inner, 0))
+        made.sendto(mark.encode(), (place.elsewhere, 4242))
+
+
+@attempt("inside", "another hop limit and traffic class", Bar.UNLISTED, is_alone=True)
+def _(place: Place, mark: str) -> None:
+    with socket.socket(family_of(place.own), socket.SOCK_DGRAM) as made:
+        if place.version == 6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0xC0)
+        else:
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xC0)
+        made.sendto(mark.encode(), (place.elsewhere, 4242))

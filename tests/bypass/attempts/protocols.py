@@ -1,100 +1,167 @@
-"""Protocols that are not asked for, and packets cut into pieces."""
+"""Protocols that are not asked for, and TCP that does not begin as TCP does."""
 
 import socket
 import struct
+from pathlib import Path
 
-from attempts.catalogue import Surroundings, attempt
-from attempts.wire import ACK, SYN, TCP, UDP, ip, send_raw, tcp, udp
+from attempts.catalogue import Bar, Place, attempt
+from attempts.wire import (
+    ACK,
+    FIN,
+    GRE,
+    PSH,
+    RST,
+    SCTP,
+    SYN,
+    TCP,
+    UDP,
+    URG,
+    answer,
+    echo,
+    family_of,
+    icmp,
+    ip,
+    send,
+    tcp,
+    udp,
+)
 
-GRE, SCTP, FRAGMENT, HOP_BY_HOP, ROUTING = 47, 132, 44, 0, 43
-
-
-def _to_elsewhere(s: Surroundings, version: int = 4) -> tuple[str, str]:
-    target = next(one for one in s.elsewhere if (":" in one) == (version == 6))
-    return s.own[version == 6], target
-
-
-@attempt("protocols", "GRE, SCTP, IP in IP, ESP, an experiment")
-def _(s: Surroundings, mark: str) -> None:
-    for version in (4, 6):
-        source, target = _to_elsewhere(s, version)
-        for protocol in (GRE, SCTP, 4, 41, 50, 51, 253):
-            send_raw(ip(source, target, protocol, b"\0" * 8 + mark.encode()))
+_MSG_FASTOPEN = 0x20000000
 
 
 @attempt(
     "protocols",
-    "GRE and UDP other than the name check reads, to an allowed name's address, QUIC inside",
+    "IP protocol {}",
+    Bar.UNLISTED,
+    over=[
+        ("IPv4 in IP", 4),
+        ("IPv6 in IP", 41),
+        ("GRE", GRE),
+        ("ESP", 50),
+        ("SCTP", SCTP),
+        ("DCCP", 33),
+        ("UDP-Lite", 136),
+        ("an experiment", 253),
+        ("255", 255),
+    ],
 )
-def _(s: Surroundings, mark: str) -> None:
-    initial = b"\xc3\0\0\0\1\x08" + bytes(8) + b"\0\0" + mark.encode()
-    for target in s.allowed_at:
-        source = s.own[":" in target]
-        send_raw(ip(source, target, UDP, udp(source, target, 443, initial)))
-        send_raw(ip(source, target, UDP, udp(source, target, 443, mark.encode())))
-        send_raw(ip(source, target, UDP, udp(source, target, 8443, initial)))
+def _(place: Place, mark: str, protocol: tuple[str, int]) -> None:
+    body = struct.pack(">HHII", 4242, 4242, 0, 0) + mark.encode()
+    send(place, ip(place.own, place.elsewhere, protocol[1], body))
 
 
-@attempt("protocols", "QUIC on a port where something else came first")
-def _(s: Surroundings, mark: str) -> None:
-    initial = b"\xc3\0\0\0\1\x08" + bytes(8) + b"\0\0" + mark.encode()
-    for target in s.allowed_at:
-        source = s.own[":" in target]
-        send_raw(ip(source, target, UDP, udp(source, target, 5555, b"harmless", source_port=5001)))
-        send_raw(ip(source, target, UDP, udp(source, target, 5555, initial, source_port=5001)))
+@attempt("protocols", "an SCTP association", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    # INIT with an unknown parameter that holds the mark; RFC 9260 sections 3.3.2 and 3.2.1.
+    more = struct.pack(">HH", 0xC0DE, 4 + len(mark)) + mark.encode()
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20 + len(more), 1, 65535, 1, 1, 1) + more
+    unsummed = struct.pack(">HHII", 4242, 4242, 0, 0) + chunk
+    whole = unsummed[:8] + struct.pack("<I", _crc32c(unsummed)) + unsummed[12:]
+    send(place, ip(place.own, place.elsewhere, SCTP, whole))
 
 
-@attempt("protocols", "fragments, in order, in reverse, overlapping")
-def _(s: Surroundings, mark: str) -> None:
-    source, target = _to_elsewhere(s)
-    whole = udp(source, target, 4242, b"x" * 40 + mark.encode())
-    whole += b"\0" * (-len(whole) % 8)
-    pieces = [(0, whole[:24]), (24, whole[24:])]
-    for number, order in enumerate((pieces, pieces[::-1], [(0, whole[:32]), *pieces])):
-        for offset, piece in order:
-            more = 0x2000 if offset + len(piece) < len(whole) else 0
-            send_raw(
-                ip(source, target, UDP, piece, fragment=more | offset // 8, number=90 + number)
-            )
+def _crc32c(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for octet in data:
+        value ^= octet
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
 
 
-@attempt("protocols", "IPv6 fragments and extension headers")
-def _(s: Surroundings, mark: str) -> None:
-    source, target = _to_elsewhere(s, 6)
-    inner = udp(source, target, 4242, mark.encode())
-    for header in (HOP_BY_HOP, ROUTING, 60):
-        send_raw(ip(source, target, header, struct.pack(">BB6x", UDP, 0) + inner))
-    inner += b"\0" * (-len(inner) % 8)
-    first, rest = inner[:8], inner[8:]
-    send_raw(ip(source, target, FRAGMENT, struct.pack(">BBHI", UDP, 0, 1, 77) + first))
-    send_raw(ip(source, target, FRAGMENT, struct.pack(">BBHI", UDP, 0, 8, 77) + rest))
+@attempt("protocols", "GRE with a whole packet inside", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    inner = ip(place.own, place.elsewhere, UDP, udp(place.own, place.elsewhere, 53, mark.encode()))
+    kind = 0x86DD if place.version == 6 else 0x0800
+    send(place, ip(place.own, place.elsewhere, GRE, struct.pack(">HH", 0, kind) + inner))
 
 
-@attempt("protocols", "TCP without an opening, and with flags that no opening has")
-def _(s: Surroundings, mark: str) -> None:
-    for target in (*s.elsewhere, *s.allowed_at):
-        source = s.own[":" in target]
-        for number, flags in enumerate((ACK, ACK | 8, SYN | ACK, 0, 0x29, SYN | 1)):
-            made = tcp(source, target, 21000 + number, 443, mark.encode(), flags=flags)
-            send_raw(ip(source, target, TCP, made))
+@attempt("protocols", "a ping with something in it", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    send(
+        place,
+        ip(
+            place.own, place.elsewhere, *echo(place.own, place.elsewhere, b"x" * 40 + mark.encode())
+        ),
+    )
 
 
-@attempt("protocols", "data on the opening segment")
-def _(s: Surroundings, mark: str) -> None:
-    for target in (*s.elsewhere, *s.allowed_at):
-        source = s.own[":" in target]
-        for port in (443, 80, 9443):
-            made = tcp(source, target, 22000 + port % 1000, port, mark.encode(), flags=SYN)
-            send_raw(ip(source, target, TCP, made))
+@attempt("protocols", "an answer to a ping that nobody sent", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    send(place, ip(place.own, place.elsewhere, *answer(place.own, place.elsewhere, mark.encode())))
 
 
-@attempt("protocols", "TCP Fast Open")
-def _(s: Surroundings, mark: str) -> None:
-    for target in s.allowed_at:
-        family = socket.AF_INET6 if ":" in target else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as made:
-            made.settimeout(1)
-            try:
-                made.sendto(mark.encode(), 0x20000000, (target, 443))
-            except OSError:
-                continue
+@attempt("protocols", "an ICMP error about somebody else's connection", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    quoted = ip(
+        place.elsewhere,
+        place.own,
+        TCP,
+        tcp(place.elsewhere, place.own, 80, 40000, mark.encode()),
+    )
+    kind = 1 if place.version == 6 else 3
+    protocol, message = icmp(place.own, place.elsewhere, kind, quoted)
+    send(place, ip(place.own, place.elsewhere, protocol, message))
+
+
+_FLAGS = {
+    "ACK": ACK,
+    "ACK and PSH": ACK | PSH,
+    "SYN and ACK": SYN | ACK,
+    "none": 0,
+    "FIN, PSH and URG": FIN | PSH | URG,
+    "SYN and FIN": SYN | FIN,
+    "RST": RST,
+    "SYN and RST": SYN | RST,
+}
+
+
+@attempt("protocols", "TCP that begins with flags: {}", Bar.UNLISTED, over=_FLAGS.items())
+def _(place: Place, mark: str, flags: tuple[str, int]) -> None:
+    made = tcp(place.own, place.elsewhere, 21000 + flags[1], 443, mark.encode(), flags=flags[1])
+    send(place, ip(place.own, place.elsewhere, TCP, made))
+
+
+@attempt(
+    "protocols",
+    "TCP to an allowed name that begins with flags: {}",
+    Bar.NAMED,
+    over=_FLAGS.items(),
+)
+def _(place: Place, mark: str, flags: tuple[str, int]) -> None:
+    made = tcp(place.own, place.allowed_at, 21100 + flags[1], 443, mark.encode(), flags=flags[1])
+    send(place, ip(place.own, place.allowed_at, TCP, made))
+
+
+@attempt("protocols", "data on the opening segment", Bar.UNLISTED)
+def _(place: Place, mark: str) -> None:
+    made = tcp(place.own, place.elsewhere, 22000, 443, mark.encode())
+    send(place, ip(place.own, place.elsewhere, TCP, made))
+
+
+@attempt(
+    "protocols",
+    "data on the opening segment to an allowed name, port {}",
+    Bar.NAMED,
+    over=(443, 80, 9443, 2222),
+)
+def _(place: Place, mark: str, port: int) -> None:
+    made = tcp(place.own, place.allowed_at, 22000 + port % 1000, port, mark.encode())
+    send(place, ip(place.own, place.allowed_at, TCP, made))
+
+
+@attempt("protocols", "TCP Fast Open to an allowed name", Bar.NAMED, is_alone=True)
+def _(place: Place, mark: str) -> None:
+    # Data without a cookie, which some servers take (RFC 7413 section 4.1.3.1).
+    Path("/proc/sys/net/ipv4/tcp_fastopen").write_text("0x5")
+    with socket.socket(family_of(place.own), socket.SOCK_STREAM) as made:
+        made.settimeout(0.3)
+        made.sendto(mark.encode(), _MSG_FASTOPEN, (place.allowed_at, 443))
+
+
+@attempt("protocols", "a TCP option of an opening, to an allowed name", Bar.NAMED)
+def _(place: Place, mark: str) -> None:
+    # Multipath TCP says in options what the octets of a segment mean; RFC 8684 section 3.
+    option = b"\x1e" + bytes((2 + len(mark),)) + mark.encode() + b"\x01\x01"
+    made = tcp(place.own, place.allowed_at, 22500, 443, options=option)
+    send(place, ip(place.own, place.allowed_at, TCP, made))

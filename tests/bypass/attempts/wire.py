@@ -1,20 +1,15 @@
-"""Packets made by hand, and connections taken apart."""
+"""Packets made by hand."""
 
-import contextlib
-import itertools
 import socket
-import ssl
 import struct
 import time
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from pathlib import Path
 
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+from attempts.catalogue import Place
+
+TCP, UDP, ICMP, ICMPV6, SCTP, GRE = 6, 17, 1, 58, 132, 47
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
-_TCP_REPAIR, _TCP_REPAIR_QUEUE, _TCP_QUEUE_SEQ = 19, 20, 21
-_IPV6_HDRINCL: Final = 36
-_TCP_TIMESTAMP: Final = 24
-_ports = itertools.count(20000)
 
 
 def packed(address: str) -> bytes:
@@ -39,15 +34,19 @@ def ip(
     ttl: int = 64,
     fragment: int = 0,
     number: int = 1,
+    options: bytes = b"",
 ) -> bytes:
-    """An IP packet. `fragment`: the flags and offset of IPv4."""
+    """An IP packet. `fragment`: the flags and offset of IPv4, `options`: of IPv4."""
     sender, receiver = packed(source), packed(target)
     if ":" in target:
         return (
             struct.pack(">IHBB", 6 << 28, len(payload), protocol, ttl) + sender + receiver + payload
         )
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), number, fragment, ttl, protocol, 0)
-    head += sender + receiver
+    size = 20 + len(options)
+    head = struct.pack(
+        ">BBHHHBBH", 0x40 | size // 4, 0, size + len(payload), number, fragment, ttl, protocol, 0
+    )
+    head += sender + receiver + options
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
 
 
@@ -62,6 +61,24 @@ def udp(source: str, target: str, port: int, data: bytes, *, source_port: int = 
     """A UDP datagram without IP."""
     made = struct.pack(">HHHH", source_port, port, 8 + len(data), 0) + data
     return with_checksum(source, target, UDP, made, 6)
+
+
+def icmp(source: str, target: str, kind: int, data: bytes) -> tuple[int, bytes]:
+    """The protocol of a message of ICMP or ICMPv6, and the message."""
+    message = struct.pack(">BBHHH", kind, 0, 0, 1, 1) + data
+    if ":" in target:
+        return ICMPV6, with_checksum(source, target, ICMPV6, message, 2)
+    return ICMP, message[:2] + struct.pack(">H", checksum(message)) + message[4:]
+
+
+def echo(source: str, target: str, data: bytes) -> tuple[int, bytes]:
+    """A ping."""
+    return icmp(source, target, 128 if ":" in target else 8, data)
+
+
+def answer(source: str, target: str, data: bytes) -> tuple[int, bytes]:
+    """What answers a ping."""
+    return icmp(source, target, 129 if ":" in target else 0, data)
 
 
 def tcp(
@@ -94,178 +111,40 @@ def tcp(
     return with_checksum(source, target, TCP, made + options + data, 16)
 
 
-def send_raw(packet: bytes) -> None:
-    """Send a whole IP packet."""
-    version = packet[0] >> 4
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    target = socket.inet_ntop(family, packet[16:20] if version == 4 else packet[24:40])
-    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        if version == 6:
-            raw.setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
-        raw.sendto(packet, (target, 0))
+def send(place: Place, packet: bytes) -> None:
+    """Send a whole IP packet to the router, whatever the box's own kernel thinks of it."""
+    send_frame(place.interface, router_mac(place.interface, place.router4), packet)
 
 
-def send_frame(interface: str, router_mac: bytes, packet: bytes) -> None:
-    """Send a packet past the box's own routes, to the router."""
+@lru_cache
+def router_mac(interface: str, router: str) -> bytes:
+    """The router's hardware address, as the box's kernel has learnt it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.sendto(b"", (router, 9))
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        for line in Path("/proc/net/arp").read_text().splitlines():
+            words = line.split()
+            if words[0] == router and words[5] == interface and words[2] != "0x0":
+                return bytes.fromhex(words[3].replace(":", ""))
+        time.sleep(0.05)
+    raise LookupError(f"{router} has no hardware address")
+
+
+def send_frame(interface: str, to_mac: bytes, packet: bytes) -> None:
+    """Send a packet in a frame of its own."""
     kind = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        raw.bind((interface, kind))
-        own = raw.getsockname()[4]
-        raw.send(router_mac + own + struct.pack(">H", kind) + packet)
-
-
-def tls_client(name: str | None) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
-    """A client that is not connected: what comes to it, and what it wants to send."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
-    return context.wrap_bio(coming, going, server_hostname=name), coming, going
-
-
-def client_hello(name: str | None, *, alpn: tuple[str, ...] = ("http/1.1",)) -> bytes:
-    """What a real TLS client says first."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(list(alpn))
-    out = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return out.read()
-
-
-@dataclass
-class Connection:
-    """A connection that the kernel opened, with the numbers to write segments into it."""
-
-    kernel: socket.socket
-    source: str
-    source_port: int
-    target: str
-    port: int
-    seq: int
-    ack: int
-    sniffer: socket.socket
-
-    def segment(
-        self,
-        data: bytes,
-        *,
-        at: int = 0,
-        flags: int = PSH | ACK,
-        ttl: int = 64,
-        options: bytes = b"",
-        urgent: int = 0,
-        ack: int | None = None,
-        spoil: bool = False,
-        is_old: bool = False,
-    ) -> None:
-        """Send a segment by hand, `at` octets after what the kernel would send next.
-
-        `is_old`: with a timestamp of before the connection, which a server drops (RFC 7323).
-        """
-        if is_old:
-            now = self.kernel.getsockopt(socket.IPPROTO_TCP, _TCP_TIMESTAMP) & 0xFFFFFFFF
-            options = b"\x01\x01\x08\x0a" + struct.pack(">II", (now - 10**8) & 0xFFFFFFFF, 0)
-        made = tcp(
-            self.source,
-            self.target,
-            self.source_port,
-            self.port,
-            data,
-            seq=self.seq + at,
-            ack=self.ack if ack is None else ack,
-            flags=flags,
-            options=options,
-            urgent=urgent,
-        )
-        if spoil:
-            made = made[:16] + bytes((made[16] ^ 0x55, made[17])) + made[18:]
-        send_raw(ip(self.source, self.target, TCP, made, ttl=ttl))
-
-    def answers(self, patience: float = 0.3) -> bytes:
-        """What comes back, as far as the kernel takes it."""
-        self.kernel.settimeout(patience)
-        try:
-            return self.kernel.recv(65536)
-        except OSError:
-            return b""
-
-    def is_answered(self, patience: float = 0.15) -> bool:
-        """Whether the server sends data. The kernel has not sent what it answers, and drops it."""
-        until = time.monotonic() + patience
-        while time.monotonic() < until:
-            self.sniffer.settimeout(max(0.001, until - time.monotonic()))
-            try:
-                packet = self.sniffer.recv(65536)
-            except OSError:
-                return False
-            segment = packet[(packet[0] & 15) * 4 :] if ":" not in self.target else packet
-            ports = struct.unpack_from(">HH", segment)
-            if ports == (self.port, self.source_port) and len(segment) > (segment[12] >> 4) * 4:
-                return True
-        return False
-
-    def close(self) -> None:
-        """Forget it."""
-        self.kernel.close()
-        self.sniffer.close()
-
-
-def opened(target: str, port: int) -> Connection:
-    """Open a connection, and learn its numbers."""
-    made = socket.create_connection((target, port), timeout=1)
-    source, source_port = made.getsockname()[:2]
-    made.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
-    numbers = []
-    for queue in (2, 1):  # what is sent, what is received
-        made.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, queue)
-        numbers.append(made.getsockopt(socket.IPPROTO_TCP, _TCP_QUEUE_SEQ) & 0xFFFFFFFF)
-    made.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR_QUEUE, 0)
-    made.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, -1)  # on again, without a probe of the window
-    family = socket.AF_INET6 if ":" in target else socket.AF_INET
-    sniffer = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    return Connection(made, source, source_port, target, port, numbers[0], numbers[1], sniffer)
-
-
-def say(target: str, port: int, *parts: bytes, patience: float = 0.3) -> bytes:
-    """Open a connection, send the parts as segments of their own; return what comes back."""
-    with socket.create_connection((target, port), timeout=1) as made:
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for part in parts:
-            made.sendall(part)
-        made.settimeout(patience)
-        return made.recv(65536)
+        raw.bind((interface, 0))
+        raw.send(to_mac + raw.getsockname()[4] + struct.pack(">H", kind) + packet)
 
 
 def tell(target: str, port: int, data: bytes) -> None:
     """Send a datagram."""
-    family = socket.AF_INET6 if ":" in target else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as made:
+    with socket.socket(family_of(target), socket.SOCK_DGRAM) as made:
         made.sendto(data, (target, port))
 
 
-def dns_query(name: bytes, kind: int = 1, *, questions: int = 1, number: int = 7) -> bytes:
-    """A query whose name is labels with their lengths, however wrong."""
-    return (
-        struct.pack(">HHHHHH", number, 0x0100, questions, 0, 0, 0)
-        + (name + struct.pack(">HH", kind, 1)) * questions
-    )
-
-
-def labels(text: str) -> bytes:
-    """A name on the wire."""
-    return b"".join(bytes((len(one),)) + one.encode() for one in text.split(".")) + b"\0"
-
-
-def ask(server: str, query: bytes, *, over_tcp: bool = False, patience: float = 1.0) -> bytes:
-    """Ask a name server; return what it says."""
-    if over_tcp:
-        return say(server, 53, len(query).to_bytes(2, "big") + query, patience=patience)[2:]
-    family = socket.AF_INET6 if ":" in server else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as made:
-        made.settimeout(patience)
-        made.sendto(query, (server, 53))
-        return made.recv(65536)
+def family_of(address: str) -> socket.AddressFamily:
+    """AF_INET or AF_INET6."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
