@@ -32,9 +32,11 @@ check: $(READY) ## format, lint, types, arrows, contract, generated code
 	tools/contract.sh check
 
 bench: $(READY) ## measure everything, write bench/report.md
+	@tools/bench-packages.sh
 	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(READY) ## the same code on smaller sizes, under two minutes
+	@tools/bench-packages.sh
 	$(BIN)/python -m bench --quick $(ARGS)
 
 protos: $(READY) ## regenerate clients/boxwall/v1 from protos/

@@ -16,12 +16,14 @@ from pathlib import Path
 from bench import (
     agent_restart,
     decide,
+    dns,
     enforced,
     everything,
     fanout,
     forwarding,
     kernel_apply,
     memory,
+    names,
     propagation,
     reads,
     reconnect,
@@ -47,6 +49,8 @@ QUESTIONS: Sequence[Question] = (
     enforced.QUESTION,
     forwarding.QUESTION,
     agent_restart.QUESTION,
+    dns.QUESTION,
+    names.QUESTION,
 )
 
 PATIENCE = 4.0
