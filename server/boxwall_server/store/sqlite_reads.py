@@ -26,7 +26,7 @@ from boxwall_server.store.records import (
     NodeRecord,
     SnapshotRecord,
 )
-from boxwall_server.store.sqlite_rows import (
+from boxwall_server.store.rows import (
     BOX_COLUMNS,
     NODE_COLUMNS,
     SNAPSHOT_COLUMNS,
