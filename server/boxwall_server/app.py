@@ -4,6 +4,7 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -41,6 +42,8 @@ from boxwall_server.service.snapshots import Snapshots
 from boxwall_server.service.waits import Waits
 from boxwall_server.service.watches import Watches
 from boxwall_server.store.base import Store
+from boxwall_server.store.postgres import open_postgres
+from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import NodeRecord
 from boxwall_server.store.sqlite import open_sqlite
 
@@ -175,7 +178,7 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
     clock = clock or SystemClock()
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        store = await open_sqlite(config.database, observe_commit=metrics.commit_seconds.observe)
+        store = await _open_store(config.database, metrics)
         stack.push_async_callback(store.close)
         app = App(store, config, clock, metrics)
         if config.metrics_listen is not None:
@@ -199,6 +202,15 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
             if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
             raise
+
+
+async def _open_store(database: Path | PostgresUrl, metrics: Metrics) -> Store:
+    observe = metrics.commit_seconds.observe
+    match database:
+        case Path():
+            return await open_sqlite(database, observe_commit=observe)
+        case PostgresUrl():
+            return await open_postgres(database, observe_commit=observe)
 
 
 def _defaults(config: ServerConfig) -> Defaults:

@@ -27,7 +27,7 @@ from boxwall_server.metrics import Metrics
 from boxwall_server.service.hub import Hub
 from boxwall_server.service.stream import Stream
 from boxwall_server.store.memory import MemoryStore
-from boxwall_server.store.records import Commit
+from boxwall_server.store.records import Commit, NewHistory
 from fakes.agent import Agent, Watch, subscribed, watch_request
 from fakes.clock import FakeClock
 from guarantees.checkers import Checkers
@@ -58,7 +58,8 @@ class Served:
         self._commits: list[Commit] = []
         store.listen(self._heard)
 
-    def _heard(self, commit: Commit) -> None:
+    def _heard(self, commit: Commit | NewHistory) -> None:
+        assert isinstance(commit, Commit), "a store in memory loses nothing"
         self._commits.append(commit)
         for change in commit.changes:
             self.history.add(policy_write(change))

@@ -18,6 +18,9 @@ and exactly once, before its callers get their answers. The change log is kept f
 `retain` revisions; below its floor a cursor cannot be verified. Policy history is kept apart,
 longer.
 
+A store that can lose the tail of its history (a failover) finds out, gives the rest another epoch,
+and tells the listener NewHistory: commits from there on continue that head.
+
 **Cursors.** `verify` is true only for a cursor whose epoch, revision and commit id are those of a
 row that is still in the log (or of the empty store's revision 0 while nothing was compacted). A
 database that was rolled back, restored or replaced does not verify what was handed out since.
@@ -43,11 +46,12 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    NewHistory,
     NodeRecord,
     SnapshotRecord,
 )
 
-Listener = Callable[[Commit], None]
+Listener = Callable[[Commit | NewHistory], None]
 """Is told of every commit, on the event loop. Must not block and must not raise."""
 
 
@@ -162,6 +166,9 @@ class Upkeep(Protocol):
 
         Returns the new floor: the lowest revision a cursor can have.
         """
+
+    async def takes_turn(self) -> bool:
+        """Return whether this server is the one, of those that share the store, that sweeps."""
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy, of another epoch, to a path that must not exist."""

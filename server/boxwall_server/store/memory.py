@@ -230,6 +230,10 @@ class MemoryStore:
             del self._requests[key]
         return Revision(self._floor + 1 if self._floor else 0)
 
+    async def takes_turn(self) -> bool:
+        """Nobody shares it."""
+        return True
+
     async def backup(self, path: Path) -> None:
         """There is nothing to copy to a file."""
         raise NotImplementedError("a memory store has no file")

@@ -86,3 +86,10 @@ class Commit:
 
     epoch: Epoch
     changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewHistory:
+    """History has begun anew at `head`: what was told since another moment is not so any more."""
+
+    head: Cursor

@@ -275,6 +275,10 @@ class SqliteStore:
                 )
         return Revision(floor + 1 if floor else 0)
 
+    async def takes_turn(self) -> bool:
+        """Nobody shares it."""
+        return True
+
     async def backup(self, path: Path) -> None:
         """Write a consistent copy, of another epoch."""
         await asyncio.to_thread(backup_file, self._path, path)
