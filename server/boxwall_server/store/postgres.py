@@ -60,6 +60,8 @@ from boxwall_server.store.records import (
 POLL: Final = 0.2
 """Seconds after which a replica looks for what is new though nobody notified it."""
 
+READ_TRIES: Final = 3
+
 _PAUSE: Final = 0.5
 """Seconds between two tries to reach a database that is away."""
 
@@ -274,17 +276,30 @@ class PostgresStore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a read. It is repeated once if its connection turns out to be gone."""
+        """Run a read. It is tried again on another connection if its own turns out to be gone."""
         self._refuse_if_closed()
         with translating():
+            for _ in range(READ_TRIES - 1):
+                try:
+                    return await self._read_once(read, *args, **kwargs)
+                except FOREIGN as exc:
+                    if not is_lost_connection(exc):
+                        raise
+            return await self._read_once(read, *args, **kwargs)
+
+    async def _read_once(
+        self,
+        read: Callable[Concatenate[Connection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        async with self._pool.acquire(timeout=COMMAND_TIMEOUT) as connection:
             try:
-                async with self._pool.acquire(timeout=COMMAND_TIMEOUT) as connection:
-                    return await read(connection, *args, **kwargs)
-            except FOREIGN as exc:
-                if not is_lost_connection(exc):
-                    raise
-            async with self._pool.acquire(timeout=COMMAND_TIMEOUT) as connection:
                 return await read(connection, *args, **kwargs)
+            except FOREIGN as exc:
+                if is_lost_connection(exc):
+                    connection.terminate()  # the pool may not have noticed
+                raise
 
     async def _read_at_once(
         self,
