@@ -33,12 +33,14 @@ from boxwall_server.service.interceptors.load import Load, load_layer
 from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
+from boxwall_server.service.peers import Peers
 from boxwall_server.service.policies import Policies
 from boxwall_server.service.quotas import Quotas
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
 from boxwall_server.service.snapshots import Snapshots
+from boxwall_server.service.standings import Standings
 from boxwall_server.service.waits import Waits
 from boxwall_server.service.watches import Watches
 from boxwall_server.store.base import Store
@@ -70,7 +72,9 @@ class App:
         self.hub = Hub(log, clock, metrics)
         store.listen(self.hub.publish)
         ledger = EnforcementLedger()
-        waits = Waits(ledger, store)
+        standings = Standings(ledger, store)
+        waits = Waits(standings)
+        self.peers = Peers(store, ledger, waits)
         board = RefusalBoard(ledger, store, metrics)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
         self.load = Load(
@@ -84,6 +88,7 @@ class App:
             self.hub,
             ledger,
             waits,
+            self.peers,
             board,
             admission,
             self.load,
@@ -93,7 +98,7 @@ class App:
         )
         defaults = _defaults(config)
         box_handlers = {
-            **Boxes(store, ledger, waits, clock, defaults).handlers(),
+            **Boxes(store, standings, waits, clock, defaults).handlers(),
             **Policies(store, waits, clock, defaults).handlers(),
             **Snapshots(store, clock).handlers(),
             **Watches(store, self.hub, ledger, clock, metrics).handlers(),
@@ -158,6 +163,7 @@ class App:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.hub.keep_ticking())
             tasks.create_task(self.guard.keep_watch(self.hub))
+            tasks.create_task(self.peers.run())
             tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
             tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
             tasks.create_task(upkeep.keep_recording(self._store, self.node_records))

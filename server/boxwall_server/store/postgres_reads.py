@@ -1,6 +1,7 @@
 """Every read of a PostgreSQL store, on a connection that sees one moment."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from boxwall_server.changes.change import (
@@ -14,7 +15,7 @@ from boxwall_server.changes.change import (
 from boxwall_server.changes.revision import NO_COMMIT, Cursor, Revision
 from boxwall_server.store.errors import BoxNotFound, NodeNotFound, NotYetRead, SnapshotNotFound
 from boxwall_server.store.postgres_connect import Connection
-from boxwall_server.store.postgres_rows import BOX, CHANGE, change_from_row
+from boxwall_server.store.postgres_rows import BOX, CHANGE, LIVE_SESSIONS, change_from_row
 from boxwall_server.store.postgres_tail import read_head
 from boxwall_server.store.records import (
     BoxFilter,
@@ -39,10 +40,14 @@ _NODES_OF_BOX: Final = (
     "(SELECT array_agg(a.node_id ORDER BY a.node_id) FROM attachments AS a "
     "WHERE a.tenant = b.tenant AND a.box_id = b.id)"
 )
-_COUNTED_NODE: Final = (
-    f"{prefixed('n', NODE_COLUMNS)}, (SELECT count(*) FROM attachments AS a "
-    "WHERE a.tenant = n.tenant AND a.node_id = n.id)"
-)
+_NODES: Final = f"""
+SELECT {prefixed("n", NODE_COLUMNS)},
+    (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id),
+    s.connect_time,
+    (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id
+        AND a.session = s.id AND a.failure != '')
+FROM nodes AS n LEFT JOIN ({LIVE_SESSIONS}) ON s.tenant = n.tenant AND s.node_id = n.id
+"""
 
 
 async def box(connection: Connection, tenant: str, box_id: str, at_least: Revision) -> HostedRecord:
@@ -161,12 +166,10 @@ async def snapshots(
 
 async def node(connection: Connection, tenant: str, node_id: str) -> NodeRecord:
     """Return one node."""
-    row = await connection.fetchrow(
-        f"SELECT {_COUNTED_NODE} FROM nodes AS n WHERE tenant = $1 AND id = $2", tenant, node_id
-    )
+    row = await connection.fetchrow(f"{_NODES} WHERE n.tenant = $1 AND n.id = $2", tenant, node_id)
     if row is None:
         raise NodeNotFound(node_id)
-    return node_from_row(tuple(row))
+    return _counted(tuple(row))
 
 
 async def nodes(
@@ -174,13 +177,17 @@ async def nodes(
 ) -> Sequence[NodeRecord]:
     """Return a page of nodes."""
     rows = await connection.fetch(
-        f"SELECT {_COUNTED_NODE} FROM nodes AS n WHERE tenant = $1 AND id > $2 "
-        "ORDER BY id LIMIT $3",
+        f"{_NODES} WHERE n.tenant = $1 AND n.id > $2 ORDER BY n.id LIMIT $3",
         tenant,
         after,
         limit,
     )
-    return [node_from_row(tuple(row)) for row in rows]
+    return [_counted(tuple(row)) for row in rows]
+
+
+def _counted(row: Sequence[Any]) -> NodeRecord:
+    *columns, connect_time, failures = row
+    return replace(node_from_row(tuple(columns)), connect_time=connect_time, failures=failures)
 
 
 async def attached(connection: Connection, tenant: str, node_id: str) -> Sequence[str]:

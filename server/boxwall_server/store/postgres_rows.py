@@ -6,6 +6,7 @@ from typing import Any, Final
 from boxwall_server.changes.change import Change, ChangeKind
 from boxwall_server.changes.revision import CommitId, Revision
 from boxwall_server.store.answers import answer_to_text
+from boxwall_server.store.base import DEAD_AFTER
 from boxwall_server.store.batch_rows import Key, Keys, Rows, Writes
 from boxwall_server.store.postgres_connect import Connection
 from boxwall_server.store.rows import (
@@ -42,6 +43,15 @@ CHANGE: Final = prefixed("c", _CHANGE_COLUMNS).replace("c.labels", "c.labels::te
 
 BOX: Final = prefixed("b", BOX_COLUMNS).replace("b.labels", "b.labels::text")
 """The columns that `box_from_row` reads, of a table named b."""
+
+
+LIVE_SESSIONS: Final = (
+    "sessions AS s JOIN replicas AS r ON r.id = s.replica AND NOT s.ended "
+    f"AND r.beat_time > clock_timestamp() - interval '{DEAD_AFTER} s' "
+    "AND NOT EXISTS (SELECT 1 FROM nodes AS f "
+    "WHERE f.tenant = s.tenant AND f.id = s.node_id AND f.fenced)"
+)
+"""Sessions that count, as s: the node's newest, of a server that lives, of a node not fenced."""
 
 
 def _insert(table: str, columns: str, types: str, conflict: str = "") -> str:

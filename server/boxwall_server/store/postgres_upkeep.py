@@ -11,15 +11,23 @@ from boxwall_server.store.rows import HISTORY_OF_DELETED
 SWEEP_LOCK: Final = 0x426F7853
 """Advisory lock ("BoxS") of the one replica that ends boxes and forgets what is old."""
 
+FORGET_REPLICA_AFTER: Final = 60.0
+"""Seconds without a sign of life after which nothing is kept of a server."""
+
 _AT_ONCE: Final = 10_000
 """Rows that one statement deletes, so that none takes long."""
 
 
 async def forget_old(connection: Connection, now: Timestamp, retain: int) -> Revision:
-    """Drop changes but the last `retain`, old request ids, and the policies of boxes long gone.
+    """Drop changes but the last `retain`, old request ids, the policies of boxes long gone, and
+    dead servers with their sessions.
 
     The floor rises first: a cursor below it does not verify, whether its row is still there or not.
     """
+    await connection.execute(
+        "DELETE FROM replicas WHERE beat_time < clock_timestamp() - $1 * interval '1 s'",
+        FORGET_REPLICA_AFTER,
+    )
     floor: int = await connection.fetchval(
         "UPDATE head SET floor = greatest(floor, revision - $1) RETURNING floor", retain
     )

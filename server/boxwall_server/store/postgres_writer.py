@@ -116,7 +116,9 @@ class PostgresWriter:
     async def _sign(self, connection: Connection, batch: bytes, writes: Writes) -> None:
         """Move the head on, tell the other replicas, and leave the mark of this batch."""
         await connection.execute(
-            "INSERT INTO replicas (id, batch, beat_time) VALUES ($1, $2, clock_timestamp()) "
+            # A server that was taken for dead has no row. It gets one without a sign of life: what
+            # was forgotten with the old one is for `beat` to find out.
+            "INSERT INTO replicas (id, batch, beat_time) VALUES ($1, $2, '-infinity') "
             "ON CONFLICT (id) DO UPDATE SET batch = excluded.batch",
             self._replica,
             batch,

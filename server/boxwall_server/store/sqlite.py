@@ -12,7 +12,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ from boxwall_server.changes.revision import Cursor, Revision
 from boxwall_server.store import sqlite_reads as reads
 from boxwall_server.store.base import Listener
 from boxwall_server.store.batch import Answer, Plan, commit_ids, plan_batch
-from boxwall_server.store.batch_rows import keys_of
+from boxwall_server.store.batch_rows import Key, keys_of
 from boxwall_server.store.errors import StoreUnavailable
 from boxwall_server.store.group_commit import GroupCommit
 from boxwall_server.store.mutations import Mutation, Outcome
@@ -36,6 +36,7 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    HostRecord,
     NodeRecord,
     SnapshotRecord,
 )
@@ -49,6 +50,7 @@ from boxwall_server.store.sqlite_file import (
 )
 from boxwall_server.store.sqlite_rows import forget_old, load, save
 from boxwall_server.store.sqlite_scan import SqliteScan
+from boxwall_server.store.unshared import Unshared
 
 _BUSY_PAUSE: Final = 0.02
 """Seconds between two tries to begin while another process holds the file."""
@@ -81,7 +83,7 @@ async def open_sqlite(
         return store
 
 
-class SqliteStore:
+class SqliteStore(Unshared):
     """Keeps the contract of `store.base`."""
 
     def __init__(
@@ -231,6 +233,10 @@ class SqliteStore:
         """Return the boxes attached to a node."""
         return await self._read(reads.attached, tenant, node_id)
 
+    async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
+        """Return the nodes attached to boxes."""
+        return await self._read(reads.hosts, boxes)
+
     async def verify(self, cursor: Cursor) -> bool:
         """Return whether a stream can continue from `cursor`."""
         return await self._read(reads.verify, cursor)
@@ -274,10 +280,6 @@ class SqliteStore:
                     self._committer, forget_old, self._connection, floor, now
                 )
         return Revision(floor + 1 if floor else 0)
-
-    async def takes_turn(self) -> bool:
-        """Nobody shares it."""
-        return True
 
     async def backup(self, path: Path) -> None:
         """Write a consistent copy, of another epoch."""
