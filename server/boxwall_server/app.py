@@ -73,7 +73,7 @@ class App:
         store.listen(self.hub.publish)
         ledger = EnforcementLedger()
         standings = Standings(ledger, store)
-        waits = Waits(standings)
+        self.waits = waits = Waits(standings)
         self.peers = Peers(store, ledger, waits)
         board = RefusalBoard(ledger, store, metrics)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)

@@ -155,6 +155,25 @@ class PostgresServer:
         raise AssertionError(f"no answer: {(self._folder / 'log').read_text()}")
 
 
+async def run(url: PostgresUrl, *statements: str) -> None:
+    """Run SQL in a database."""
+    connection = await asyncpg.connect(url.text)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def roll_back(url: PostgresUrl, to: int) -> None:
+    """Make a database what a standby was that had not got everything."""
+    await run(
+        url,
+        f"DELETE FROM boxwall.changes WHERE revision > {to}",
+        f"DELETE FROM boxwall.boxes WHERE revision > {to}",
+        f"UPDATE boxwall.head SET revision = {to}, "
+        f"commit_id = (SELECT commit_id FROM boxwall.changes WHERE revision = {to})",
+    )
+
+
 def _programs() -> Path | None:
     """The folder of the newest initdb: Debian keeps them off PATH."""
     folders = sorted(

@@ -30,7 +30,7 @@ from boxwall_server.service.registry import Handler
 from boxwall_server.service.stream import Stream
 from boxwall_server.service.subscriber import Subscriber, refusal_of
 from boxwall_server.service.waits import Waits
-from boxwall_server.store.base import Feed, NodeReader, Writer
+from boxwall_server.store.base import Feed, NodeReader, Sessions, Writer
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.mutations import AttachBoxes, Attached, DetachBoxes, RecordNodes
 from boxwall_server.store.records import NodeRecord
@@ -42,7 +42,7 @@ SUBSCRIBE_TIMEOUT: Final = 20.0
 _log = structlog.get_logger()
 
 
-class NodeStore(Feed, NodeReader, Writer, Protocol):
+class NodeStore(Feed, NodeReader, Sessions, Writer, Protocol):
     """The part of a store that node streams need."""
 
 
@@ -249,6 +249,7 @@ class NodeStreams:
                 node_id=node.id,
                 box_ids=box_ids,
                 only_placed=self._only_placed,
+                session=subscriber.session if self._store.is_shared else None,
             )
         )
         assert isinstance(outcome, Attached), outcome
@@ -294,6 +295,7 @@ class NodeStreams:
             subscriber.end(api_error_of(exc) or misused(str(exc)))
         else:
             subscriber.half_closed()
+            await self._peers.closed(subscriber)
 
     async def _take_in(
         self, subscriber: Subscriber, request: enforcement_service_pb2.StreamPoliciesRequest

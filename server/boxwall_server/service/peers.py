@@ -44,9 +44,20 @@ class Peers:
         self._waits = waits
         self._open: dict[SessionId, Subscriber] = {}
         self._untold: dict[Subscriber, set[str]] = {}
+        self._telling = False
         self._something_to_tell = asyncio.Event()
         self._look = asyncio.Event()
         store.listen_to_peers(self)
+
+    @property
+    def sessions(self) -> int:
+        """How many nodes have a session of this server."""
+        return len(self._open)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether something that nodes have answered is not known to other servers yet."""
+        return self._telling or bool(self._untold)
 
     # What this server's streams do.
 
@@ -58,12 +69,13 @@ class Peers:
         await self._store.open_session(subscriber.node, subscriber.session, subscriber.connect_time)
 
     async def closed(self, subscriber: Subscriber) -> None:
-        """The stream of a node has ended. Failing is not fatal: the session dies with this server,
-        or with the next that the node opens.
+        """The stream of a node has ended. Failing is not fatal: the session is closed later, or
+        dies with this server, or with the next that the node opens.
         """
         self._untold.pop(subscriber, None)
-        if self._open.pop(subscriber.session, None) is not None:
+        if subscriber.session in self._open:
             await self._close(subscriber.session)
+            self._open.pop(subscriber.session, None)
 
     def answered(self, subscriber: Subscriber, box_ids: Iterable[str]) -> None:
         """A node has answered for boxes: the ledger knows, and the other servers shall."""
@@ -101,14 +113,18 @@ class Peers:
             self._something_to_tell.clear()
             while self._untold:
                 told = self._taken()
+                self._telling = True
                 try:
-                    await self._store.save_answers(self._answers(told))
+                    applied = {s.session: s.applied_revision for s in told}
+                    await self._store.save_answers(self._answers(told), applied)
                 except StoreError as exc:
                     _log.warning("answers_not_told", error=str(exc))
                     for subscriber, box_ids in told.items():
                         if subscriber.session in self._open:
                             self._untold.setdefault(subscriber, set()).update(box_ids)
                     await asyncio.sleep(_PAUSE)
+                finally:
+                    self._telling = False
 
     def _taken(self) -> dict[Subscriber, list[str]]:
         """Take what is to be told next."""

@@ -131,7 +131,7 @@ class Subscriber(Stream):
         self.lose_contact()
 
     def lose_contact(self) -> None:
-        """Let the ledger know that the node is out of contact, if this is its newest stream here."""
+        """Let the ledger know that the node is out of contact, if this is its newest stream."""
         if not self.is_newest:
             return
         self._waits.notify(self.node.tenant, self._ledger.disconnect(self.node))

@@ -139,8 +139,12 @@ class Sessions(Protocol):
     async def close_session(self, session: SessionId) -> None:
         """End a session of this server."""
 
-    async def save_answers(self, answers: Collection[AnswerRecord]) -> None:
-        """Let all servers know what nodes have said; of sessions that count no more, nothing."""
+    async def save_answers(
+        self, answers: Collection[AnswerRecord], applied: Mapping[SessionId, Revision]
+    ) -> None:
+        """Let all servers know what nodes have said, and up to which revision they have applied
+        everything. Of sessions that count no more, nothing is kept.
+        """
 
     async def sessions_to_end(self) -> Mapping[SessionId, bool]:
         """Return the sessions of this server that were replaced, and (true) those whose node is

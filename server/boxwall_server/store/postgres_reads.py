@@ -45,7 +45,8 @@ SELECT {prefixed("n", NODE_COLUMNS)},
     (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id),
     s.connect_time,
     (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id
-        AND a.session = s.id AND a.failure != '')
+        AND a.session = s.id AND a.failure != ''),
+    s.applied_revision
 FROM nodes AS n LEFT JOIN ({LIVE_SESSIONS}) ON s.tenant = n.tenant AND s.node_id = n.id
 """
 
@@ -186,8 +187,14 @@ async def nodes(
 
 
 def _counted(row: Sequence[Any]) -> NodeRecord:
-    *columns, connect_time, failures = row
-    return replace(node_from_row(tuple(columns)), connect_time=connect_time, failures=failures)
+    *columns, connect_time, failures, applied = row
+    node = node_from_row(tuple(columns))
+    return replace(
+        node,
+        connect_time=connect_time,
+        failures=failures,
+        applied_revision=max(node.applied_revision, Revision(applied or 0)),
+    )
 
 
 async def attached(connection: Connection, tenant: str, node_id: str) -> Sequence[str]:

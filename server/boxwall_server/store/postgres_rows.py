@@ -81,6 +81,15 @@ _INSERT_ATTACHMENTS: Final = _insert(
 )
 
 
+_RENEW_ATTACHMENTS: Final = """
+UPDATE attachments AS a SET session = u.session, answered = 0, applied = 0, apply_time = NULL,
+    failure = '', note = '', kept = 0, cut = 0
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[])
+    AS u (tenant, box_id, node_id, session)
+WHERE a.tenant = u.tenant AND a.box_id = u.box_id AND a.node_id = u.node_id
+"""
+
+
 async def load(connection: Connection, keys: Keys) -> Rows:
     """Return the rows that exist of those that are wanted."""
     rows = Rows()
@@ -187,6 +196,11 @@ async def _save_nodes(connection: Connection, writes: Writes) -> None:
         connection,
         _INSERT_ATTACHMENTS,
         [attachment for attachment, is_made in attachments.items() if is_made],
+    )
+    await _many(
+        connection,
+        _RENEW_ATTACHMENTS,
+        [(*attachment, session) for attachment, session in writes.sessions.items()],
     )
 
 

@@ -33,12 +33,15 @@ WITH said AS (
         apply_time = u.apply_time, failure = u.failure, note = u.note, kept = u.kept, cut = u.cut
     FROM said AS u JOIN sessions AS s ON s.id = u.session AND NOT s.ended
     WHERE a.tenant = u.tenant AND a.box_id = u.box_id AND a.node_id = u.node_id
+), moved AS (
+    UPDATE sessions AS s SET applied_revision = greatest(s.applied_revision, u.revision)
+    FROM unnest($12::bytea[], $13::bigint[]) AS u (session, revision) WHERE s.id = u.session
 )
-SELECT pg_notify($12, $13)
+SELECT pg_notify($14, $15)
 """
 
 _HOSTS: Final = f"""
-SELECT a.tenant, a.box_id, a.node_id, s.id IS NOT NULL, s.id = a.session,
+SELECT a.tenant, a.box_id, a.node_id, s.id = a.session,
     a.answered, a.applied, a.apply_time, a.failure, a.note, a.kept, a.cut
 FROM unnest($1::text[], $2::text[]) AS wanted (tenant, id)
 JOIN attachments AS a ON a.tenant = wanted.tenant AND a.box_id = wanted.id
@@ -69,10 +72,12 @@ class PostgresSessions:
         """End a session of this server."""
         await self._pool.run(_close, session)
 
-    async def save_answers(self, answers: Collection[AnswerRecord]) -> None:
+    async def save_answers(
+        self, answers: Collection[AnswerRecord], applied: Mapping[SessionId, Revision]
+    ) -> None:
         """Let all servers know what nodes have said."""
         if answers:
-            await self._pool.run(_save, self.replica, answers)
+            await self._pool.run(_save, self.replica, answers, applied)
 
     async def sessions_to_end(self) -> Mapping[SessionId, bool]:
         """Return the sessions of this server that count no more."""
@@ -149,11 +154,23 @@ async def _close(connection: Connection, session: SessionId) -> None:
     await connection.execute("DELETE FROM sessions WHERE id = $1", session)
 
 
-async def _save(connection: Connection, replica: bytes, answers: Collection[AnswerRecord]) -> None:
+async def _save(
+    connection: Connection,
+    replica: bytes,
+    answers: Collection[AnswerRecord],
+    applied: Mapping[SessionId, Revision],
+) -> None:
     boxes = json.dumps(sorted({(a.node.tenant, a.box_id) for a in answers}))
     payload = f"{replica.hex()} {boxes if len(boxes) < MAX_PAYLOAD else ''}"
     rows = [_answer_to_row(answer) for answer in answers]
-    await connection.execute(_SAVE, *columns_of(rows), Channel.ANSWERS, payload)
+    await connection.execute(
+        _SAVE,
+        *columns_of(rows),
+        list(applied),
+        list(applied.values()),
+        Channel.ANSWERS,
+        payload,
+    )
 
 
 def _answer_to_row(answer: AnswerRecord) -> tuple[Any, ...]:
@@ -191,10 +208,8 @@ async def _hosts(
     if not boxes:
         return found
     for row in await connection.fetch(_HOSTS, *columns_of(boxes)):
-        tenant, box_id, node_id, in_contact, said_now, *said = row
-        standing = None
-        if in_contact:
-            standing = _standing(said) if said_now else Standing()
+        tenant, box_id, node_id, counts, *said = row
+        standing = _standing(said) if counts else None
         found[Key(tenant, box_id)].append(HostRecord(node_id=node_id, standing=standing))
     return found
 

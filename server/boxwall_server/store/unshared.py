@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from boxwall_server.changes.change import Timestamp
+from boxwall_server.changes.revision import Revision
 from boxwall_server.enforcement import NodeKey
 from boxwall_server.store.base import PeerListener
 from boxwall_server.store.records import AnswerRecord, SessionId
@@ -19,7 +20,9 @@ class Unshared:
     async def close_session(self, session: SessionId) -> None:
         """Nothing was opened."""
 
-    async def save_answers(self, answers: Collection[AnswerRecord]) -> None:
+    async def save_answers(
+        self, answers: Collection[AnswerRecord], applied: Mapping[SessionId, Revision]
+    ) -> None:
         """The ledger of the one server knows."""
 
     async def sessions_to_end(self) -> Mapping[SessionId, bool]:

@@ -17,7 +17,7 @@ from boxwall_server.store.postgres import PostgresStore, open_postgres
 from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import BoxFilter, Commit, NewHistory
 from fakes.cutting_proxy import Cut, cutting_proxy
-from fakes.postgres_server import PASSWORD, PostgresServer
+from fakes.postgres_server import PASSWORD, PostgresServer, roll_back, run
 from fakes.service import until
 from fakes.store_cases import SECOND, Heard, create, set_policy, written
 
@@ -35,13 +35,6 @@ async def pair(url: PostgresUrl) -> AsyncIterator[tuple[PostgresStore, PostgresS
     yield first, second
     await first.close()
     await second.close()
-
-
-async def run(url: PostgresUrl, *statements: str) -> None:
-    connection = await asyncpg.connect(url.text)
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
 
 
 # Replicas.
@@ -269,17 +262,6 @@ class Told:
         else:
             self.revisions += [change.revision for change in news.changes]
         assert self.revisions == list(range(1, len(self.revisions) + 1))
-
-
-async def roll_back(url: PostgresUrl, to: int) -> None:
-    """Make a database what a standby was that had not got everything."""
-    await run(
-        url,
-        f"DELETE FROM boxwall.changes WHERE revision > {to}",
-        f"DELETE FROM boxwall.boxes WHERE revision > {to}",
-        f"UPDATE boxwall.head SET revision = {to}, "
-        f"commit_id = (SELECT commit_id FROM boxwall.changes WHERE revision = {to})",
-    )
 
 
 async def test_a_lost_tail_begins_history_anew_at_every_replica(

@@ -119,12 +119,13 @@ CREATE TABLE replicas (
 
 -- The streams of nodes. A node has one that is not ended: the newest.
 CREATE TABLE sessions (
-    id           bytea PRIMARY KEY,
-    tenant       text COLLATE "C" NOT NULL,
-    node_id      text COLLATE "C" NOT NULL,
-    replica      bytea NOT NULL REFERENCES replicas (id) ON DELETE CASCADE,
-    connect_time bigint NOT NULL,
-    ended        boolean NOT NULL DEFAULT false  -- replaced; its replica deletes the row when it has closed it
+    id               bytea PRIMARY KEY,
+    tenant           text COLLATE "C" NOT NULL,
+    node_id          text COLLATE "C" NOT NULL,
+    replica          bytea NOT NULL REFERENCES replicas (id) ON DELETE CASCADE,
+    connect_time     bigint NOT NULL,
+    applied_revision bigint NOT NULL DEFAULT 0,
+    ended            boolean NOT NULL DEFAULT false  -- replaced; its replica deletes the row when it has closed it
 );
 CREATE UNIQUE INDEX sessions_of_nodes ON sessions (tenant, node_id) WHERE NOT ended;
 CREATE INDEX sessions_to_close ON sessions (replica) WHERE ended;
