@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -62,7 +61,7 @@ class PostgresServer:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(self._program("postgres"), "-D", self._folder / "data"),
+                    *(*_as_owner(), self._program("postgres"), "-D", self._folder / "data"),
                     *("-p", str(self.port), "-k", self._folder),
                     *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"),
                     *(part for setting in self._settings for part in ("-c", setting)),
@@ -70,20 +69,22 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                **_as_owner(),
             )
         self._wait_until_it_answers()
 
     def kill(self) -> None:
         """kill -9 of all of it, as if the machine had gone; and reap."""
         assert self._process is not None
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        self._process.kill()
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+        self.signal_all(signal.SIGKILL)
         self._process.wait(30)
         self._process = None
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the postmaster and to every process that it has started."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for process in (self.pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def close(self) -> None:
         """Leave nothing running and nothing behind."""
@@ -120,14 +121,14 @@ class PostgresServer:
         secret.chmod(0o644)
         subprocess.run(
             [
-                *(self._program("initdb"), "-D", self._folder / "data", "-U", "postgres"),
+                *(*_as_owner(), self._program("initdb"), "-D", self._folder / "data"),
+                *("-U", "postgres"),
                 *("--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8"),
                 *("--locale=C.UTF-8", "--no-sync"),
             ],
             check=True,
             capture_output=True,
             cwd=self._folder,
-            **_as_owner(),
         )
 
     def _program(self, name: str) -> Path:
@@ -196,8 +197,14 @@ def _owner() -> pwd.struct_passwd | None:
         return None
 
 
-def _as_owner() -> dict[str, Any]:
+def _as_owner() -> list[str | Path]:
+    """What begins a command line that is to run as the owner.
+
+    Not the arguments of subprocess for that: with them Python runs code of its own between fork and
+    exec, which a process in which gRPC has threads does not survive.
+    """
     owner = _owner()
     if owner is None:
-        return {}
-    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+        return []
+    ids = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+    return ["setpriv", *ids, "--"]
