@@ -153,7 +153,8 @@ class App:
         records = []
         for stream in self.node_streams.all_connected():
             node = stream.node
-            lag = head - stream.applied_revision
+            # A node may have applied what another server has written and this one not read yet.
+            lag = max(0, head - stream.applied_revision)
             self.metrics.node_lag.labels(node.tenant, node.id).set(lag)
             records.append(stream.record())
         return records

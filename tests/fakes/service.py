@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,6 @@ from boxwall_server.service.stream import Stream
 from boxwall_server.service.waits import Waits
 from boxwall_server.store.base import Store
 from boxwall_server.store.memory import MemoryStore
-from boxwall_server.store.postgres import open_postgres
-from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import Commit, NewHistory
 from fakes.agent import Agent, Watch, subscribed, watch_request
 from fakes.clock import FakeClock
@@ -260,33 +258,8 @@ class LiveBoxHistory(History):
                 self.add(box_write(change, self._shown))
 
 
-@asynccontextmanager
-async def serving_twice(folder: Path, database: PostgresUrl) -> AsyncIterator[Served]:
-    """Run two servers on one database: nodes talk to one of them, everybody else to the other."""
-    clock = FakeClock()
-    with capture_logs() as logs:
-        async with AsyncExitStack() as stack:
-            stores, apps, channels = [], [], []
-            for name in ("s", "front"):
-                stores.append(await open_postgres(database))
-                stack.push_async_callback(stores[-1].close)
-                apps.append(App(stores[-1], _config(folder, name), clock, Metrics()))
-            served = Served(apps[0], stores[0], clock, logs, front=apps[1])
-            served.listen(stores[1], apps[1].hub)
-            for app in apps:
-                await app.start()
-                stack.push_async_callback(app.stop)
-                channel = grpc.aio.insecure_channel(str(app.address))
-                channels.append(await stack.enter_async_context(channel))
-            served.connect(*channels)
-            async with asyncio.TaskGroup() as tasks:
-                chores = [tasks.create_task(app.peers.run()) for app in apps]
-                yield served
-                for chore in chores:
-                    chore.cancel()
-
-
-def _config(folder: Path, name: str, **settings: Any) -> ServerConfig:
+def config_of(folder: Path, name: str, **settings: Any) -> ServerConfig:
+    """The configuration of a server on a socket in a folder."""
     return ServerConfig(
         listen=UnixAddress(folder / f"{name}.sock"),
         database=folder / "unused.db",
@@ -298,7 +271,7 @@ def _config(folder: Path, name: str, **settings: Any) -> ServerConfig:
 @asynccontextmanager
 async def serving(folder: Path, **settings: Any) -> AsyncIterator[Served]:
     """Run a server for as long as the context lasts."""
-    config = _config(folder, "s", **settings)
+    config = config_of(folder, "s", **settings)
     clock, store = FakeClock(), MemoryStore()
     with capture_logs() as logs:
         app = App(store, config, clock, Metrics())

@@ -1,10 +1,11 @@
-"""The reading half of a PostgreSQL store: functions of `postgres_reads`, run on the pool."""
+"""The reading half of a PostgreSQL store: functions that are run on the pool."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from boxwall_server.changes.change import BoxRecord, Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
+from boxwall_server.store import postgres_node_reads as node_reads
 from boxwall_server.store import postgres_reads as reads
 from boxwall_server.store.postgres_pool import ReadPool
 from boxwall_server.store.postgres_scan import PostgresScan
@@ -59,15 +60,15 @@ class PostgresReader:
 
     async def node(self, tenant: str, node_id: str) -> NodeRecord:
         """Return one node."""
-        return await self._pool.run(reads.node, tenant, node_id)
+        return await self._pool.run(node_reads.node, tenant, node_id)
 
     async def nodes(self, tenant: str, *, after: str, limit: int) -> Sequence[NodeRecord]:
         """Return a page of nodes."""
-        return await self._pool.run(reads.nodes, tenant, after, limit)
+        return await self._pool.run(node_reads.nodes, tenant, after, limit)
 
     async def attached(self, tenant: str, node_id: str) -> Sequence[str]:
         """Return the boxes attached to a node."""
-        return await self._pool.run(reads.attached, tenant, node_id)
+        return await self._pool.run(node_reads.attached, tenant, node_id)
 
     async def verify(self, cursor: Cursor) -> bool:
         """Return whether a stream can continue from `cursor`."""

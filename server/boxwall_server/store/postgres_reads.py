@@ -1,7 +1,6 @@
 """Every read of a PostgreSQL store, on a connection that sees one moment."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from boxwall_server.changes.change import (
@@ -13,9 +12,9 @@ from boxwall_server.changes.change import (
     entry_of_record,
 )
 from boxwall_server.changes.revision import NO_COMMIT, Cursor, Revision
-from boxwall_server.store.errors import BoxNotFound, NodeNotFound, NotYetRead, SnapshotNotFound
+from boxwall_server.store.errors import BoxNotFound, NotYetRead, SnapshotNotFound
 from boxwall_server.store.postgres_connect import Connection
-from boxwall_server.store.postgres_rows import BOX, CHANGE, LIVE_SESSIONS, change_from_row
+from boxwall_server.store.postgres_rows import BOX, CHANGE, change_from_row
 from boxwall_server.store.postgres_tail import read_head
 from boxwall_server.store.records import (
     BoxFilter,
@@ -23,15 +22,11 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
-    NodeRecord,
     SnapshotRecord,
 )
 from boxwall_server.store.rows import (
-    NODE_COLUMNS,
     SNAPSHOT_COLUMNS,
     box_from_row,
-    node_from_row,
-    prefixed,
     snapshot_from_row,
     tombstone_from_row,
 )
@@ -40,15 +35,6 @@ _NODES_OF_BOX: Final = (
     "(SELECT array_agg(a.node_id ORDER BY a.node_id) FROM attachments AS a "
     "WHERE a.tenant = b.tenant AND a.box_id = b.id)"
 )
-_NODES: Final = f"""
-SELECT {prefixed("n", NODE_COLUMNS)},
-    (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id),
-    s.connect_time,
-    (SELECT count(*) FROM attachments AS a WHERE a.tenant = n.tenant AND a.node_id = n.id
-        AND a.session = s.id AND a.failure != ''),
-    s.applied_revision
-FROM nodes AS n LEFT JOIN ({LIVE_SESSIONS}) ON s.tenant = n.tenant AND s.node_id = n.id
-"""
 
 
 async def box(connection: Connection, tenant: str, box_id: str, at_least: Revision) -> HostedRecord:
@@ -163,48 +149,6 @@ async def snapshots(
         limit,
     )
     return [snapshot_from_row(tuple(row)) for row in rows]
-
-
-async def node(connection: Connection, tenant: str, node_id: str) -> NodeRecord:
-    """Return one node."""
-    row = await connection.fetchrow(f"{_NODES} WHERE n.tenant = $1 AND n.id = $2", tenant, node_id)
-    if row is None:
-        raise NodeNotFound(node_id)
-    return _counted(tuple(row))
-
-
-async def nodes(
-    connection: Connection, tenant: str, after: str, limit: int
-) -> Sequence[NodeRecord]:
-    """Return a page of nodes."""
-    rows = await connection.fetch(
-        f"{_NODES} WHERE n.tenant = $1 AND n.id > $2 ORDER BY n.id LIMIT $3",
-        tenant,
-        after,
-        limit,
-    )
-    return [_counted(tuple(row)) for row in rows]
-
-
-def _counted(row: Sequence[Any]) -> NodeRecord:
-    *columns, connect_time, failures, applied = row
-    node = node_from_row(tuple(columns))
-    return replace(
-        node,
-        connect_time=connect_time,
-        failures=failures,
-        applied_revision=max(node.applied_revision, Revision(applied or 0)),
-    )
-
-
-async def attached(connection: Connection, tenant: str, node_id: str) -> Sequence[str]:
-    """Return the boxes attached to a node."""
-    rows = await connection.fetch(
-        "SELECT box_id FROM attachments WHERE tenant = $1 AND node_id = $2 ORDER BY box_id",
-        tenant,
-        node_id,
-    )
-    return [row[0] for row in rows]
 
 
 async def verify(connection: Connection, cursor: Cursor) -> bool:

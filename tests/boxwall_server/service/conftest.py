@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fakes.postgres_server import PostgresServer
-from fakes.service import Served, serving, serving_twice
+from fakes.replicas import serving_twice
+from fakes.service import Served, serving
 
 ONE = "one server"
 TWO = "two servers"

@@ -15,7 +15,8 @@ from boxwall.wire.errors import ErrorReason, error_from_rpc
 from boxwall_server.store.postgres_url import PostgresUrl
 from fakes.agent import Agent
 from fakes.postgres_server import PostgresServer, roll_back, run
-from fakes.service import DENY_ALL, Served, refusal, serving_twice, state_name, until
+from fakes.replicas import serving_twice
+from fakes.service import DENY_ALL, Served, refusal, state_name, until
 
 LONG = Duration(seconds=30)
 
