@@ -38,7 +38,7 @@ from boxwall_server.store.postgres_errors import (
 from boxwall_server.store.postgres_pool import ReadPool
 from boxwall_server.store.postgres_reader import PostgresReader
 from boxwall_server.store.postgres_schema import prepare
-from boxwall_server.store.postgres_sessions import PostgresSessions, register
+from boxwall_server.store.postgres_sessions import PostgresSessions, deregister, register
 from boxwall_server.store.postgres_tail import Tail, keep_reading, read_head
 from boxwall_server.store.postgres_upkeep import SWEEP_LOCK, forget_old
 from boxwall_server.store.postgres_url import PostgresUrl
@@ -98,7 +98,8 @@ class PostgresStore(PostgresReader, PostgresSessions):
         # Kept, and ended by close(): the store follows history for as long as it is open.
         self._following = asyncio.get_running_loop().create_task(self._follow())
         self._sweeping: asyncpg.Connection[asyncpg.Record] | None = None
-        """The connection on which this replica holds the lock of the one that sweeps."""
+        """The connection on which this replica holds, or tries to get, the lock of the sweeper."""
+        self._has_turn = False
 
     @property
     def head(self) -> Cursor:
@@ -119,16 +120,21 @@ class PostgresStore(PostgresReader, PostgresSessions):
         self._writer.close()
         if self._sweeping is not None:
             self._sweeping.terminate()
-        self._pool.close()
+        await self._pool.last(lambda connection: deregister(connection, self.replica))
+        await self._pool.close()
 
     async def _follow(self) -> None:
         """Follow history until cancelled, on one connection after another."""
         await self._listening.wait()
+        last_error = ""
         while True:
             try:
                 await self._follow_on_a_connection()
             except FOREIGN as exc:
-                _log.warning("store_away", error=str(translated(exc)))
+                error = str(translated(exc))
+                if error != last_error:
+                    _log.warning("store_away", error=error)
+                last_error = error
             except Exception:  # noqa: BLE001  # a fault of ours: nothing more must be served
                 _log.critical("feed_broken", exc_info=True)
                 self._tail.failed = True
@@ -173,10 +179,13 @@ class PostgresStore(PostgresReader, PostgresSessions):
         self._pool.check_open()
         with translating():
             if self._sweeping is None or self._sweeping.is_closed():
-                self._sweeping = None
-                connection = await connect(self._url)
-                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", SWEEP_LOCK):
-                    connection.terminate()
-                    return False
-                self._sweeping = connection
-            return True
+                self._sweeping, self._has_turn = await connect(self._url), False
+            if not self._has_turn:
+                try:
+                    self._has_turn = await self._sweeping.fetchval(
+                        "SELECT pg_try_advisory_lock($1)", SWEEP_LOCK
+                    )
+                except FOREIGN:
+                    self._sweeping.terminate()
+                    raise
+            return self._has_turn

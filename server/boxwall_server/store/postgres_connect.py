@@ -36,7 +36,6 @@ _SETTINGS: Final = {
     # A server that stops in the middle of a transaction must not hold up the others for longer.
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "10s",
-    "synchronous_commit": "on",
 }
 
 

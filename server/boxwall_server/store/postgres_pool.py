@@ -1,6 +1,7 @@
 """Connections for reads: a read is tried again when its connection turns out to be gone."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -10,6 +11,10 @@ from boxwall_server.store.postgres_connect import COMMAND_TIMEOUT, MAX_SCANS, Co
 from boxwall_server.store.postgres_errors import FOREIGN, is_lost_connection, translating
 
 READ_TRIES: Final = 3
+CLOSE_PATIENCE: Final = 2.0
+"""Seconds that a database which does not answer may hold up the end."""
+
+_LET_IT_IDLE: Final = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -27,10 +32,20 @@ class ReadPool:
         """Run nothing more."""
         self._closed = True
 
-    def close(self) -> None:
-        """Release every connection."""
+    async def close(self) -> None:
+        """Release every connection; those in use get a moment."""
         self.refuse_more()
-        self._pool.terminate()
+        try:
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await self._pool.close()
+        except FOREIGN:
+            self._pool.terminate()
+
+    async def last(self, write: Callable[[Connection], Awaitable[object]]) -> None:
+        """Run one more thing, if that is possible, after `refuse_more`."""
+        with contextlib.suppress(*FOREIGN):
+            async with asyncio.timeout(CLOSE_PATIENCE), self._pool.acquire() as connection:
+                await write(connection)
 
     def check_open(self) -> None:
         """Raise StoreUnavailable if the store is closed."""
@@ -78,6 +93,8 @@ class ReadPool:
                     self._pool.acquire(timeout=COMMAND_TIMEOUT) as connection,
                     connection.transaction(isolation="repeatable_read", readonly=True),
                 ):
+                    # Its pages go to a client, who may take as long as a stream's client may.
+                    await connection.execute(_LET_IT_IDLE)
                     yield connection
 
     async def _run_once(

@@ -70,6 +70,11 @@ async def _check_server(connection: Connection, url: PostgresUrl) -> None:
         )
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         raise StoreUnusable(f"{url} is read-only: it is a standby; name the primary with --store")
+    if await connection.fetchval("SHOW synchronous_commit") == "off":
+        raise StoreUnusable(
+            f"{url} has synchronous_commit off, so what is acknowledged could be lost; turn it on "
+            "for the database and the user"
+        )
     if await connection.fetchval("SHOW transaction_read_only") == "on":
         raise StoreUnusable(
             f"{url} is read-only; see default_transaction_read_only of the database and the user"

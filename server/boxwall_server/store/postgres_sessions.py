@@ -112,6 +112,11 @@ async def register(connection: Connection, replica: bytes) -> None:
     )
 
 
+async def deregister(connection: Connection, replica: bytes) -> None:
+    """Forget a server that stops, and its sessions."""
+    await connection.execute("DELETE FROM replicas WHERE id = $1", replica)
+
+
 async def beat(connection: Connection, replica: bytes) -> bool:
     """Give a sign of life. False: the server had no row any more; it has again."""
     known = await connection.fetchval(

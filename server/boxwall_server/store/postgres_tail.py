@@ -38,6 +38,10 @@ class HistoryLost(Exception):
     """What was read last is not in the database (any more)."""
 
 
+class LogTooShort(HistoryLost):
+    """It was compacted away: nothing is wrong but that this replica was away for too long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What the log holds from some revision on, read at one moment."""
@@ -50,15 +54,14 @@ class Found:
 def following(head: Cursor, found: Found) -> Sequence[Change]:
     """Return the changes after `head`, of what was found from its revision on. Pure.
 
-    Raises HistoryLost if `head` is not among it, HistoryBroken if one is missing.
+    Raises HistoryLost if `head` is not among it, HistoryBroken if one after it is missing.
     """
     changes = found.changes
     if found.epoch != head.epoch:
         raise HistoryLost("history has begun anew")
-    if head.revision == 0:
-        if found.floor:
-            raise HistoryLost("the beginning of the log is gone")
-    else:
+    if found.floor and head.revision <= found.floor:
+        raise LogTooShort(f"the log begins after {found.floor}")
+    if head.revision:
         if not changes or changes[0].cursor(found.epoch) != head:
             raise HistoryLost(f"revision {head.revision} is not what it was")
         changes = changes[1:]
@@ -113,12 +116,16 @@ class Tail:
     async def mend(self, connection: Connection) -> None:
         """Give a history that has lost its tail another epoch, unless another replica has done
         it already; and follow it from its end.
+
+        One that was compacted too far keeps its epoch: the others have missed nothing.
         """
         async with connection.transaction():
             now = await locked_head(connection)
             if now.epoch == self.head.epoch:
                 try:
                     following(self.head, await read_from(connection, self.head.revision))
+                except LogTooShort:
+                    pass
                 except HistoryLost:
                     now = await _with_new_epoch(connection, now)
                 else:

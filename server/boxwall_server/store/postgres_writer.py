@@ -87,7 +87,7 @@ class PostgresWriter:
         batch = secrets.token_bytes(8)
         committing = False
         try:
-            await connection.execute("BEGIN")
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             written = await self._planned(connection, mutations)
             writes = written.plan.writes
             if not writes:

@@ -119,6 +119,6 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewHistory:
-    """History has begun anew at `head`: what was told since another moment is not so any more."""
+    """History goes on from `head`, and what was told before may not lead there: begin anew."""
 
     head: Cursor

@@ -193,6 +193,7 @@ async def test_streams_end_when_the_store_has_lost_what_they_sent_and_begin_with
     await served.update()
     await agent.until("changes")
     await agent.acknowledge()
+    await served.enforced_on("n1", "b1")
     assert await served.state() == "ENFORCED"
     await run(
         url,

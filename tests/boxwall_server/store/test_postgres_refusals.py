@@ -54,6 +54,15 @@ async def test_a_read_only_database_is_refused(postgres: PostgresServer, url: Po
         await open_postgres(url)
 
 
+async def test_a_database_that_does_not_wait_for_its_disk_is_refused(
+    postgres: PostgresServer, url: PostgresUrl
+) -> None:
+    name = url.text.rpartition("/")[2]
+    await postgres.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with pytest.raises(StoreUnusable, match="could be lost"):
+        await open_postgres(url)
+
+
 async def test_a_database_in_another_encoding_is_refused(postgres: PostgresServer) -> None:
     await postgres.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
     with pytest.raises(StoreUnusable, match="LATIN1"):

@@ -95,6 +95,27 @@ async def test_one_replica_at_a_time_sweeps(pair: tuple[PostgresStore, PostgresS
             await asyncio.sleep(0.01)
 
 
+async def test_of_several_hosts_the_one_that_answers_is_used(
+    postgres: PostgresServer, url: PostgresUrl
+) -> None:
+    port = postgres.port
+    text = url.text.replace(f"127.0.0.1:{port}", f"127.0.0.1:1,127.0.0.1:{port}")
+    store = await open_postgres(PostgresUrl.parse(text))
+    assert (await written(store, create())).revision == 1
+    await store.close()
+
+
+async def test_without_notices_a_replica_hears_of_everything_a_little_later(
+    pair: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deaf, heard = pair[1], Heard()
+    monkeypatch.setattr(deaf._woken, "set", lambda: None)
+    deaf.listen(heard)
+    for number in range(5):
+        await pair[0].apply(create(f"b{number}"))
+    await until(lambda: heard.revisions == [1, 2, 3, 4, 5])
+
+
 async def test_replicas_that_start_at_once_make_one_schema(url: PostgresUrl) -> None:
     stores = await asyncio.gather(*(open_postgres(url) for _ in range(4)))
     assert len({store.head.epoch for store in stores}) == 1
@@ -239,6 +260,6 @@ async def test_a_replica_that_was_away_longer_than_the_log_is_kept_begins_anew(
     told = Told()
     late.listen(told)
     await until(lambda: told.anew)
-    assert late.head.revision == writer.head.revision
+    assert late.head == writer.head, "and the epoch is what it was: the others missed nothing"
     await writer.close()
     await late.close()
