@@ -28,6 +28,7 @@ SELECT h.epoch, h.floor, {CHANGE}
 FROM head AS h LEFT JOIN LATERAL (
     SELECT * FROM changes WHERE revision >= $1 ORDER BY revision LIMIT $2
 ) AS c ON true
+WHERE h.one
 ORDER BY c.revision
 """
 
