@@ -4,6 +4,7 @@ cannot run here, and a failure when nothing ran at all in continuous integration
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 
 # The shared checkers assert: show their operands as in a test.
 pytest.register_assert_rewrite("fakes", "guarantees")
+
+from fakes.postgres_server import PostgresServer, why_no_postgres  # noqa: E402  # see above
+
+POSTGRES_LACK = "no PostgreSQL"
 
 # No deadline: a loaded machine is not a bug. To search for new examples:
 # pytest --hypothesis-profile=explore
@@ -29,6 +34,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=5, help="how often each program is ended under traffic"
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL, in which each test makes databases of its own."""
+    lack = why_no_postgres()
+    if lack:
+        pytest.skip(f"{POSTGRES_LACK}: {lack}")
+    server = PostgresServer("fsync=off", "full_page_writes=off")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,4 +83,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     in_namespaces = ("tests/lab/", "tests/bypass/")
     if os.geteuid() == 0 and any(nodeid.startswith(in_namespaces) for nodeid in skipped):
         reporter.write_line("root skipped tests in namespaces: that is a failure here", red=True)
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    reasons = [str(report.longrepr) for report in reporter.stats.get("skipped", ())]
+    if os.geteuid() == 0 and any(POSTGRES_LACK in reason for reason in reasons):
+        reporter.write_line("root skipped tests of PostgreSQL: that is a failure here", red=True)
         session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

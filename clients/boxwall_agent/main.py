@@ -52,7 +52,11 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     envvar="BOXWALL_CONFIG",
     help="TOML file with these settings; keys are the names of the flags.",
 )
-@option("--server", "HOST:PORT or unix:PATH of the control plane.  [default: localhost:50051]")
+@option(
+    "--server",
+    "HOST:PORT or unix:PATH of the control plane; IP:PORT,IP:PORT for several servers on one "
+    "database, or a name that DNS has all their addresses for.  [default: localhost:50051]",
+)
 @option("--token", "Who is calling. Better in BOXWALL_TOKEN.")
 @option("--tls-ca", "Encrypt, and trust these certificates (PEM), or: system.")
 @option("--tls-cert", "Certificate that names this node (PEM); read again when it is renewed.")

@@ -4,6 +4,7 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -32,15 +33,19 @@ from boxwall_server.service.interceptors.load import Load, load_layer
 from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
+from boxwall_server.service.peers import Peers
 from boxwall_server.service.policies import Policies
 from boxwall_server.service.quotas import Quotas
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
 from boxwall_server.service.snapshots import Snapshots
+from boxwall_server.service.standings import Standings
 from boxwall_server.service.waits import Waits
 from boxwall_server.service.watches import Watches
 from boxwall_server.store.base import Store
+from boxwall_server.store.postgres import open_postgres
+from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import NodeRecord
 from boxwall_server.store.sqlite import open_sqlite
 
@@ -67,7 +72,9 @@ class App:
         self.hub = Hub(log, clock, metrics)
         store.listen(self.hub.publish)
         ledger = EnforcementLedger()
-        waits = Waits(ledger, store)
+        standings = Standings(ledger, store)
+        self.waits = waits = Waits(standings)
+        self.peers = Peers(store, ledger, waits)
         board = RefusalBoard(ledger, store, metrics)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
         self.load = Load(
@@ -81,6 +88,7 @@ class App:
             self.hub,
             ledger,
             waits,
+            self.peers,
             board,
             admission,
             self.load,
@@ -90,7 +98,7 @@ class App:
         )
         defaults = _defaults(config)
         box_handlers = {
-            **Boxes(store, ledger, waits, clock, defaults).handlers(),
+            **Boxes(store, standings, waits, clock, defaults).handlers(),
             **Policies(store, waits, clock, defaults).handlers(),
             **Snapshots(store, clock).handlers(),
             **Watches(store, self.hub, ledger, clock, metrics).handlers(),
@@ -145,7 +153,8 @@ class App:
         records = []
         for stream in self.node_streams.all_connected():
             node = stream.node
-            lag = head - stream.applied_revision
+            # A node may have applied what another server has written and this one not read yet.
+            lag = max(0, head - stream.applied_revision)
             self.metrics.node_lag.labels(node.tenant, node.id).set(lag)
             records.append(stream.record())
         return records
@@ -155,6 +164,7 @@ class App:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.hub.keep_ticking())
             tasks.create_task(self.guard.keep_watch(self.hub))
+            tasks.create_task(self.peers.run())
             tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
             tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
             tasks.create_task(upkeep.keep_recording(self._store, self.node_records))
@@ -175,7 +185,7 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
     clock = clock or SystemClock()
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        store = await open_sqlite(config.database, observe_commit=metrics.commit_seconds.observe)
+        store = await _open_store(config.database, metrics)
         stack.push_async_callback(store.close)
         app = App(store, config, clock, metrics)
         if config.metrics_listen is not None:
@@ -199,6 +209,15 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
             if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
             raise
+
+
+async def _open_store(database: Path | PostgresUrl, metrics: Metrics) -> Store:
+    observe = metrics.commit_seconds.observe
+    match database:
+        case Path():
+            return await open_sqlite(database, observe_commit=observe)
+        case PostgresUrl():
+            return await open_postgres(database, observe_commit=observe)
 
 
 def _defaults(config: ServerConfig) -> Defaults:

@@ -13,6 +13,7 @@ from typing import Final, Self
 from boxwall.policy import Limits, Mode
 from boxwall.unix_sockets import path_problem
 from boxwall_server.identity.certificates import DEFAULT_TRUST_DOMAIN, is_trust_domain
+from boxwall_server.store.postgres_url import BadUrl, PostgresUrl
 
 DEFAULT_LISTEN: Final = "127.0.0.1:50051"
 DEFAULT_METRICS_LISTEN: Final = "127.0.0.1:9464"
@@ -125,14 +126,18 @@ def _lacking(security: Security) -> str:
     return "" if security.needs_identity else "no authentication"
 
 
-def parse_store(text: str) -> Path:
-    """Read `--store`. Raises BadConfig."""
+def parse_store(text: str) -> Path | PostgresUrl:
+    """Read `--store`. Raises BadConfig, which never shows a password."""
     kind, colon, rest = text.partition(":")
     if kind == "sqlite" and colon and rest:
         return Path(rest).expanduser()
     if kind in ("postgresql", "postgres"):
-        raise BadConfig("this version keeps its state in SQLite only; use sqlite:PATH")
-    raise BadConfig(f"{text!a} is not a store; use sqlite:PATH")
+        try:
+            return PostgresUrl.parse(text)
+        except BadUrl as exc:
+            raise BadConfig(str(exc)) from None
+    shown = "that" if "@" in text else f"{text!a}"
+    raise BadConfig(f"{shown} is not a store; use sqlite:PATH or postgresql://USER@HOST/DATABASE")
 
 
 def default_state_dir() -> Path:
@@ -170,7 +175,7 @@ class ServerConfig:
     """Everything a server needs to know."""
 
     listen: Address
-    database: Path
+    database: Path | PostgresUrl
     metrics_listen: TcpAddress | None
     """None: no metrics are served."""
     default_mode: Mode = Mode.ALLOW_ALL

@@ -9,11 +9,15 @@ enforces, and that is what the state says (STALE).
     ledger.judge(box b1 at revision 7, recorded nodes ["n1"])   -> PENDING
     ledger.applied(node, "b1", 7)
     ledger.judge(...)                                           -> ENFORCED
+
+Servers that share a store tell each other what their nodes have said; `judge` is given that as
+`elsewhere`.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from boxwall_server.changes.change import Timestamp
@@ -71,8 +75,8 @@ class Enforcement:
 NOT_ATTACHED = Enforcement(state=State.NOT_ATTACHED, applied_revision=Revision(0), nodes=())
 
 
-@dataclass(slots=True)
-class _Standing:
+@dataclass(slots=True, kw_only=True)
+class Standing:
     """What one node has said of one box."""
 
     applied: Revision = Revision(0)
@@ -86,12 +90,15 @@ class _Standing:
     cut: int = 0
 
 
+NOTHING_ELSEWHERE: Mapping[str, Standing] = MappingProxyType({})
+
+
 class EnforcementLedger:
     """What the nodes in contact have acknowledged, by box."""
 
     def __init__(self) -> None:
-        self._nodes: dict[NodeKey, dict[str, _Standing]] = {}
-        self._hosts: dict[tuple[str, str], dict[str, _Standing]] = {}
+        self._nodes: dict[NodeKey, dict[str, Standing]] = {}
+        self._hosts: dict[tuple[str, str], dict[str, Standing]] = {}
 
     def connect(self, node: NodeKey) -> None:
         """A node's stream is open. It hosts nothing until `attach`."""
@@ -118,7 +125,7 @@ class EnforcementLedger:
         if held is None:
             return
         for box_id in box_ids:
-            standing = held[box_id] = _Standing()
+            standing = held[box_id] = Standing()
             self._hosts.setdefault((node.tenant, box_id), {})[node.id] = standing
 
     def detach(self, node: NodeKey, box_ids: Iterable[str]) -> None:
@@ -173,6 +180,11 @@ class EnforcementLedger:
         if standing is not None and standing.answered == revision:
             standing.kept, standing.cut = kept, cut
 
+    def standing(self, node: NodeKey, box_id: str) -> Standing | None:
+        """Return what a node in contact has said of a box, as a copy. None: it does not host it."""
+        standing = self._nodes.get(node, {}).get(box_id)
+        return None if standing is None else replace(standing)
+
     def failures(self, node: NodeKey) -> int:
         """Return how many boxes of a node are denied because their policy could not be applied."""
         return sum(1 for standing in self._nodes.get(node, {}).values() if standing.failure)
@@ -186,10 +198,23 @@ class EnforcementLedger:
         return list(self._hosts.get((tenant, box_id), ()))
 
     def judge(
-        self, tenant: str, box_id: str, required: Revision, recorded: Iterable[str]
+        self,
+        tenant: str,
+        box_id: str,
+        required: Revision,
+        recorded: Iterable[str],
+        elsewhere: Mapping[str, Standing] = NOTHING_ELSEWHERE,
     ) -> Enforcement:
-        """Return how far `required` has come. `recorded` are the nodes that the store remembers."""
-        live = self._hosts.get((tenant, box_id), {})
+        """Return how far `required` has come. `recorded` are the nodes that the store remembers,
+        `elsewhere` is what those have said that are in contact with another server.
+        """
+        here = self._hosts.get((tenant, box_id), {})
+        there = {
+            node_id: standing
+            for node_id, standing in elsewhere.items()
+            if not self.in_contact(NodeKey(tenant, node_id))
+        }
+        live = {**there, **here}
         nodes = tuple(
             _judge_one(node_id, live.get(node_id), required)
             for node_id in sorted({*recorded, *live})
@@ -204,7 +229,7 @@ class EnforcementLedger:
         )
 
 
-def _judge_one(node_id: str, standing: _Standing | None, required: Revision) -> NodeEnforcement:
+def _judge_one(node_id: str, standing: Standing | None, required: Revision) -> NodeEnforcement:
     if standing is None:
         return NodeEnforcement(node_id=node_id, state=State.STALE)
     if standing.answered < required:

@@ -101,7 +101,8 @@ _OPTIONS: Final = (
         default=default_store,
         show_default="sqlite: in the state directory",
         envvar="BOXWALL_STORE",
-        help="sqlite:PATH.",
+        help="sqlite:PATH, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE for several servers "
+        "on one database. The environment keeps a password out of the list of processes.",
     ),
     click.option(
         "--metrics-listen",
@@ -220,7 +221,10 @@ def backup(context: click.Context, file: Path, store: str, output: str | None) -
     anew.
     """
     try:
-        backup_file(parse_store(store), file)
+        database = parse_store(store)
+        if not isinstance(database, Path):
+            raise BadConfig(f"back up {database} with pg_dump; see docs/operating.md")
+        backup_file(database, file)
     except BadConfig as exc:
         fail(exc, USAGE_ERROR, output)
     except (StoreError, OSError, sqlite3.Error) as exc:

@@ -40,7 +40,8 @@ class Sweeper:
         """Sweep until cancelled. A store that does not answer is asked again."""
         while True:
             try:
-                await self.sweep()
+                if await self._store.takes_turn():
+                    await self.sweep()
             except StoreError as exc:
                 _log.warning("sweep_failed", error=str(exc))
             await asyncio.sleep(EXPIRY_CHECK)
@@ -73,7 +74,8 @@ async def keep_compacting(store: Upkeep, clock: Clock, retain: int) -> None:
     while True:
         await asyncio.sleep(COMPACT_INTERVAL)
         try:
-            await store.compact(now=clock.now(), retain=retain)
+            if await store.takes_turn():
+                await store.compact(now=clock.now(), retain=retain)
         except StoreError as exc:
             _log.warning("compact_failed", error=str(exc))
 

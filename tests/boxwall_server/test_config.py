@@ -17,6 +17,7 @@ from boxwall_server.config import (
     parse_listen,
     parse_store,
 )
+from boxwall_server.store.postgres_url import PostgresUrl
 
 LISTEN = {
     "127.0.0.1:50051": TcpAddress("127.0.0.1", 50051),
@@ -132,10 +133,42 @@ def test_what_is_no_store_is_refused_with_what_is(text: str) -> None:
         parse_store(text)
 
 
-@pytest.mark.parametrize("text", ["postgresql://db/boxwall", "postgres:x"])
-def test_a_store_of_a_later_version_is_refused_as_such(text: str) -> None:
-    with pytest.raises(BadConfig, match="SQLite only; use sqlite:PATH"):
+POSTGRES = {
+    "postgresql://db/boxwall": "postgresql://db/boxwall",
+    "postgres://ann:secret@db:5433/boxwall": "postgresql://ann@db:5433/boxwall",
+    "postgresql://ann:s%2Fecret@[::1]:5433/boxwall": "postgresql://ann@[::1]:5433/boxwall",
+    "postgresql://ann:sec@ret@a:1,b:2/boxwall": "postgresql://ann@a:1,b:2/boxwall",
+    "postgresql://ann:secret@db/boxwall?sslmode=verify-full": "postgresql://ann@db/boxwall",
+    "postgresql:///boxwall?host=/run/postgresql": "postgresql:///boxwall",
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), POSTGRES.items())
+def test_a_store_of_postgresql_is_shown_without_its_password(text: str, shown: str) -> None:
+    store = parse_store(text)
+    assert isinstance(store, PostgresUrl)
+    assert (store.text, str(store)) == (text, shown)
+    assert "secret" not in repr(store)
+
+
+UNREADABLE = {
+    "a slash in the password": "postgresql://ann:1234/secret@db/boxwall",
+    "a hash in the password": "postgresql://ann:1234#secret@db/boxwall",
+    "a question mark in the password": "postgresql://ann:1234?secret@db/boxwall",
+    "text for a port": "postgresql://ann:secret@db:secret/boxwall",
+    "a password among the parameters": "postgresql://ann@db/boxwall?password=secret",
+    "brackets that do not close": "postgresql://ann:[secret@db/boxwall",
+    "no slashes": "postgres:secret@db",
+    "another scheme": "postgress://ann:secret@db/boxwall",
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_store_that_cannot_be_read_is_refused_without_showing_it(text: str) -> None:
+    with pytest.raises(BadConfig) as refused:
         parse_store(text)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
 
 
 STATE: dict[str, tuple[int, dict[str, str], str]] = {

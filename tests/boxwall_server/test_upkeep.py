@@ -11,9 +11,10 @@ from boxwall_server.metrics import Metrics
 from boxwall_server.store.errors import BoxNotFound, StoreUnavailable
 from boxwall_server.store.memory import MemoryStore
 from boxwall_server.store.mutations import CreateBox, Expiry, UpdateBox
-from boxwall_server.store.records import Commit, NodeRecord
+from boxwall_server.store.records import NodeRecord
 from boxwall_server.upkeep import Sweeper, record_nodes
 from fakes.clock import FakeClock
+from fakes.store_cases import Heard
 
 
 class Sweeping:
@@ -22,8 +23,8 @@ class Sweeping:
     def __init__(self) -> None:
         self.store, self.clock, self.metrics = MemoryStore(), FakeClock(), Metrics()
         self.sweeper = Sweeper(self.store, self.clock, self.metrics)
-        self.heard: list[Commit] = []
-        self.store.listen(self.heard.append)
+        self.heard = Heard()
+        self.store.listen(self.heard)
 
     def at(self, seconds: float) -> Timestamp:
         return Timestamp(self.clock.now() + round(seconds * 1_000_000))
@@ -77,7 +78,9 @@ async def test_the_end_of_a_box_is_a_write_like_any_other_and_is_told(sweeping: 
     sweeping.clock.advance(1)
     with capture_logs() as logs:
         await sweeping.sweeper.sweep()
-    assert [change.kind.value for commit in sweeping.heard for change in commit.changes] == [
+    assert [
+        change.kind.value for commit in sweeping.heard.commits for change in commit.changes
+    ] == [
         "created",
         "deleted",
     ]

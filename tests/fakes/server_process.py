@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class ServerProcess:
     """`boxwall server`, on a unix socket unless told otherwise. `start` returns when it serves."""
 
-    def __init__(self, folder: Path, listen: str = "") -> None:
+    def __init__(self, folder: Path, listen: str = "", store: str = "") -> None:
         self._listen = listen or f"unix:{folder / 'server.sock'}"
         self.database = folder / "state" / "boxwall.db"
+        self._store = store
         self.log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,14 +42,19 @@ class ServerProcess:
         """The command line of the server."""
         return [
             *boxwall("server", "--listen", self._listen, "--metrics-listen", "off"),
-            *("--store", f"sqlite:{self.database}", *arguments),
+            *([] if self._store else ["--store", f"sqlite:{self.database}"]),
+            *arguments,
         ]
 
     def start(self, *arguments: str) -> None:
         """Start, and wait until the health service says SERVING."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command(*arguments), stdout=log, stderr=log, env=environment()
+                self.command(*arguments),
+                stdout=log,
+                stderr=log,
+                # As operators should: what is on the command line, everybody can read.
+                env=environment() | ({"BOXWALL_STORE": self._store} if self._store else {}),
             )
         self._wait_until_serving()
 

@@ -26,8 +26,10 @@ from boxwall_server.config import ServerConfig, UnixAddress
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.hub import Hub
 from boxwall_server.service.stream import Stream
+from boxwall_server.service.waits import Waits
+from boxwall_server.store.base import Store
 from boxwall_server.store.memory import MemoryStore
-from boxwall_server.store.records import Commit
+from boxwall_server.store.records import Commit, NewHistory
 from fakes.agent import Agent, Watch, subscribed, watch_request
 from fakes.clock import FakeClock
 from guarantees.checkers import Checkers
@@ -47,8 +49,12 @@ def custom(*domains: str, **lists: Any) -> policy_pb2.NetworkPolicy:
 class Served:
     """A running server and a client of it."""
 
-    def __init__(self, app: App, store: MemoryStore, clock: FakeClock, logs: list[Any]) -> None:
+    def __init__(
+        self, app: App, store: Store, clock: FakeClock, logs: list[Any], front: App | None = None
+    ) -> None:
+        """`front`: the server that callers other than nodes talk to, if that is another."""
         self.app = app
+        self.front = front or app
         self.store = store
         self.clock = clock
         self.logs = logs
@@ -56,25 +62,52 @@ class Served:
         self.history = History()
         """What StreamPolicies shows of everything that was written."""
         self._commits: list[Commit] = []
-        store.listen(self._heard)
+        self.listen(store, app.hub)
 
-    def _heard(self, commit: Commit) -> None:
-        self._commits.append(commit)
-        for change in commit.changes:
+    def listen(self, store: Store, hub: Hub) -> None:
+        """Note what a store tells a server, before it is served to anyone."""
+
+        def heard(news: Commit | NewHistory) -> None:
+            if isinstance(news, Commit):
+                self._note(news)
+            hub.publish(news)
+
+        store.listen(heard)
+
+    def _note(self, commit: Commit) -> None:
+        known = self._commits[-1].changes[-1].revision if self._commits else 0
+        new = tuple(change for change in commit.changes if change.revision > known)
+        if new:
+            self._commits.append(Commit(epoch=commit.epoch, changes=new))
+        for change in new:
             self.history.add(policy_write(change))
-        self.app.hub.publish(commit)
 
-    def connect(self, channel: grpc.aio.Channel) -> None:
+    def connect(self, channel: grpc.aio.Channel, front: grpc.aio.Channel | None = None) -> None:
         """Make the stubs."""
         self.channel = channel
-        self.boxes: Any = box_service_pb2_grpc.BoxServiceStub(channel)
-        self.nodes: Any = node_service_pb2_grpc.NodeServiceStub(channel)
-        self.enforcement: Any = enforcement_service_pb2_grpc.EnforcementServiceStub(channel)
+        self.boxes: Any = box_service_pb2_grpc.BoxServiceStub(front or channel)
+        self.nodes: Any = node_service_pb2_grpc.NodeServiceStub(front or channel)
+        enforcement: Any = enforcement_service_pb2_grpc.EnforcementServiceStub
+        self.enforcement: Any = enforcement(channel)
+        self.enforcement_at_front: Any = enforcement(front or channel)
 
     @property
     def hub(self) -> Hub:
         """The server's streams."""
         return self.app.hub
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return sum(hub.open_streams for hub in self._hubs)
+
+    @property
+    def _apps(self) -> set[App]:
+        return {self.app, self.front}
+
+    @property
+    def _hubs(self) -> list[Hub]:
+        return [app.hub for app in self._apps]
 
     @property
     def target(self) -> str:
@@ -83,18 +116,20 @@ class Served:
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, once every stream has sent what it had to."""
-        await until(lambda: not any(is_busy(stream) for stream in self.hub._streams))
+        await until(lambda: not any(is_busy(s) for hub in self._hubs for s in hub.streams()))
         self.tick(seconds)
 
     def tick(self, seconds: float) -> None:
         """Let time pass, second by second, whatever the streams are doing."""
         for _ in range(round(seconds)):
             self.clock.advance(1.0)
-            self.hub.tick()
+            for hub in self._hubs:
+                hub.tick()
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 if it never was."""
-        return self.app.metrics.registry.get_sample_value(name, labels) or 0.0
+        values = [app.metrics.registry.get_sample_value(name, labels) for app in self._apps]
+        return sum(value or 0.0 for value in values)
 
     async def create(self, box_id: str = "b1", **fields: Any) -> box_pb2.Box:
         """Make a box."""
@@ -113,7 +148,8 @@ class Served:
         return box
 
     async def get(self, box_id: str = "b1") -> box_pb2.Box:
-        """Read a box."""
+        """Read a box, once the server that is asked knows what that of the nodes knows."""
+        await self.told()
         box: box_pb2.Box = await self.boxes.GetBox(box_service_pb2.GetBoxRequest(box_id=box_id))
         return box
 
@@ -142,12 +178,28 @@ class Served:
         return agent
 
     async def enforced_on(self, node_id: str, box_id: str) -> None:
-        """Wait until the server has taken in that a node has answered for a box."""
+        """Wait until the servers have taken in that a node has answered for a box."""
         await until(
             lambda: (
                 node_id in self.ledger.hosts("default", box_id) and not self.unacknowledged(node_id)
             )
         )
+        await self.told()
+
+    async def told(self) -> None:
+        """Wait until what the server of the nodes knows is known to all servers."""
+        peers, streams = self.app.peers, self.app.node_streams
+        await until(lambda: not peers.is_telling and peers.sessions <= len(streams.all_connected()))
+
+    async def gone(self) -> None:
+        """Wait until no node has a stream, and all servers know."""
+        await until(lambda: not self.app.node_streams.all_connected())
+        await self.told()
+
+    @property
+    def waits(self) -> Waits:
+        """Those who wait at the server that they talk to."""
+        return self.front.waits
 
     def unacknowledged(self, node_id: str) -> bool:
         """Whether a node still owes an acknowledgement."""
@@ -206,15 +258,20 @@ class LiveBoxHistory(History):
                 self.add(box_write(change, self._shown))
 
 
-@asynccontextmanager
-async def serving(folder: Path, **settings: Any) -> AsyncIterator[Served]:
-    """Run a server for as long as the context lasts."""
-    config = ServerConfig(
-        listen=UnixAddress(folder / "s.sock"),
+def config_of(folder: Path, name: str, **settings: Any) -> ServerConfig:
+    """The configuration of a server on a socket in a folder."""
+    return ServerConfig(
+        listen=UnixAddress(folder / f"{name}.sock"),
         database=folder / "unused.db",
         metrics_listen=None,
         **({"grace": 0.0} | settings),
     )
+
+
+@asynccontextmanager
+async def serving(folder: Path, **settings: Any) -> AsyncIterator[Served]:
+    """Run a server for as long as the context lasts."""
+    config = config_of(folder, "s", **settings)
     clock, store = FakeClock(), MemoryStore()
     with capture_logs() as logs:
         app = App(store, config, clock, Metrics())

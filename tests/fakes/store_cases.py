@@ -6,7 +6,7 @@ from typing import Any
 from boxwall_server.changes.change import PolicyBytes, Timestamp
 from boxwall_server.store.base import Store
 from boxwall_server.store.mutations import BoxWritten, CreateBox, SetPolicy
-from boxwall_server.store.records import Commit
+from boxwall_server.store.records import Commit, NewHistory
 
 SECOND = 1_000_000
 _uids = itertools.count(1)
@@ -18,7 +18,8 @@ class Heard:
     def __init__(self) -> None:
         self.commits: list[Commit] = []
 
-    def __call__(self, commit: Commit) -> None:
+    def __call__(self, commit: Commit | NewHistory) -> None:
+        assert isinstance(commit, Commit)
         expected = self.revisions[-1] + 1 if self.commits else 1
         assert [c.revision for c in commit.changes] == list(
             range(expected, expected + len(commit.changes))

@@ -88,7 +88,7 @@ _OPTIONS: Final = (
     _Option(
         ("--server",),
         "ADDRESS",
-        "HOST:PORT or unix:PATH of the control plane. [default: localhost:50051]",
+        "HOST:PORT, IP:PORT,IP:PORT or unix:PATH of the control plane. [default: localhost:50051]",
         ("BOXWALL_SERVER",),
     ),
     _Option(

@@ -16,13 +16,14 @@ DEFAULT_RETRIES = 5
 class Client:
     """Give one to the calls of Box as `client=`; without, they use one made from the environment.
 
-    `server` is "HOST:PORT" or "unix:/path" (`BOXWALL_SERVER`, default localhost:50051), `token` who
-    is calling (`BOXWALL_TOKEN`), `ca` a PEM file of certificates to trust, or "system" for those of
-    this machine (`BOXWALL_CA`; without, the connection is not encrypted). `cert` and `key` are PEM
-    files for a server that asks for a certificate (`BOXWALL_TLS_CERT`, `BOXWALL_TLS_KEY`). A token
-    is never sent in clear to another machine. `tenant` is for administrators, who may act in any
-    (`BOXWALL_TENANT`). `timeout` (seconds) bounds every call together with
-    its retries, on top of the time that a call is asked to wait; `retries` bounds their number.
+    `server` is "HOST:PORT", "unix:/path", or for several servers "IP:PORT,IP:PORT"
+    (`BOXWALL_SERVER`, default localhost:50051), `token` who is calling (`BOXWALL_TOKEN`), `ca` a
+    PEM file of certificates to trust, or "system" for those of this machine (`BOXWALL_CA`; without,
+    the connection is not encrypted). `cert` and `key` are PEM files for a server that asks for a
+    certificate (`BOXWALL_TLS_CERT`, `BOXWALL_TLS_KEY`). A token is never sent in clear to another
+    machine. `tenant` is for administrators, who may act in any (`BOXWALL_TENANT`). `timeout`
+    (seconds) bounds every call together with its retries, on top of the time that a call is asked
+    to wait; `retries` bounds their number.
 
     Connects with the first call, and belongs to the event loop that makes it. Close it when done:
 

@@ -38,6 +38,9 @@ _SERVING: Final = b"\x08\x01"
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """A page of 1,000 boxes with large policies is more than gRPC's default of 4 MiB."""
 
+_TAKE_TURNS: Final = '{"loadBalancingConfig":[{"round_robin":{}}]}'
+"""Each call and stream goes to the next server that can be reached."""
+
 
 class Connection:
     """One channel, opened with the first call and bound to the event loop that made it."""
@@ -278,6 +281,7 @@ def _channel_options(endpoint: Endpoint) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 10_000),
         # Nobody who answers for DNS decides about retries.
         ("grpc.service_config_disable_resolution", 1),
+        *([("grpc.service_config", _TAKE_TURNS)] if endpoint.may_be_several else []),
         # In clear, a proxy from the environment would read the token on its way to localhost.
         ("grpc.enable_http_proxy", int(endpoint.uses_tls)),
     ]

@@ -19,10 +19,12 @@ SYSTEM_ROOTS: Final = "system"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One server, and the credentials for it. Its repr does not show the token."""
+    """One server or several alike, and the credentials for it. Its repr does not show the token."""
 
     target: str
-    """As gRPC takes it: "host:port" or "unix:/path"."""
+    """As gRPC takes it: "host:port", "unix:/path", or "ipv4:" and several addresses."""
+    may_be_several: bool = False
+    """Whether the target may be several servers: calls and streams take turns among them."""
     is_local: bool
     """Whether nothing leaves this machine: a unix socket or a loopback address."""
     ca: str | None = None
@@ -62,7 +64,7 @@ def endpoint(
     ca = ca or environ.get("BOXWALL_CA") or None
     cert = cert or environ.get("BOXWALL_TLS_CERT") or None
     key = key or environ.get("BOXWALL_TLS_KEY") or None
-    target, is_local = _read_target(server)
+    target, is_local = _read_targets(server, encrypted=ca is not None)
     _check_pair(cert, key, ca)
     tenant = tenant or environ.get("BOXWALL_TENANT") or None
     if tenant is not None and not _can_be_sent(tenant):
@@ -76,8 +78,52 @@ def endpoint(
             "over a unix socket or a tunnel to localhost"
         )
     return Endpoint(
-        target=target, is_local=is_local, ca=ca, cert=cert, key=key, token=token, tenant=tenant
+        target=target,
+        may_be_several=_may_be_several(target),
+        is_local=is_local,
+        ca=ca,
+        cert=cert,
+        key=key,
+        token=token,
+        tenant=tenant,
     )
+
+
+def _read_targets(server: str, *, encrypted: bool) -> tuple[str, bool]:
+    """Read one server, or several: "10.0.0.1:50051,10.0.0.2:50051"."""
+    if "," not in server or server.startswith("unix:"):
+        return _read_target(server)
+    if encrypted:
+        raise BadConfig(
+            "a certificate proves one name: with TLS, give the servers one name in DNS with all "
+            "their addresses, and connect to that"
+        )
+    targets = [_read_target(one.strip()) for one in server.split(",")]
+    families = {_family(target) for target, _ in targets}
+    if len(families) != 1 or None in families:
+        raise BadConfig(
+            "several servers are IP addresses of one family, such as "
+            "10.0.0.1:50051,10.0.0.2:50051; or one name in DNS with all their addresses"
+        )
+    joined = ",".join(target for target, _ in targets)
+    return f"{families.pop()}:{joined}", all(is_local for _, is_local in targets)
+
+
+def _family(target: str) -> str | None:
+    """Return how gRPC calls the family of an address. None: it is a name."""
+    host = target.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return f"ipv{ipaddress.ip_address(host).version}"
+    except ValueError:
+        return None
+
+
+def _may_be_several(target: str) -> bool:
+    """Whether there are several addresses, or DNS may know several; of localhost it does not."""
+    if target.startswith("unix:"):
+        return False
+    is_name = _family(target) is None and target.rpartition(":")[0].lower() != "localhost"
+    return "," in target or is_name
 
 
 def _read_target(server: str) -> tuple[str, bool]:

@@ -51,6 +51,11 @@ class ChangeLog:
             del self._changes[: -self._capacity]
         self._head = changes[-1].cursor(epoch)
 
+    def begin_anew(self, head: Cursor) -> None:
+        """Forget everything: history goes on from another head, which `append` continues."""
+        self._head = head
+        self._changes.clear()
+
     def since(
         self, tenant: str, revision: Revision, *, for_nodes: bool = False
     ) -> list[Change] | None:

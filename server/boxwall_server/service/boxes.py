@@ -13,12 +13,13 @@ from boxwall.wire.policies import policy_to_bytes
 from boxwall_server.changes.change import PolicyBytes, Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.clock import Clock
-from boxwall_server.enforcement import NOT_ATTACHED, EnforcementLedger
+from boxwall_server.enforcement import NOT_ATTACHED
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import MAX_TTL, MIN_TTL, Problems
 from boxwall_server.service.encode import box_to_proto, enforcement_to_proto
 from boxwall_server.service.pages import page_token, position_of
 from boxwall_server.service.registry import Handler
+from boxwall_server.service.standings import Standings
 from boxwall_server.service.waits import Waits
 from boxwall_server.store.base import Reader, Writer
 from boxwall_server.store.mutations import (
@@ -66,13 +67,13 @@ class Boxes:
     def __init__(
         self,
         store: ReaderWriter,
-        ledger: EnforcementLedger,
+        standings: Standings,
         waits: Waits,
         clock: Clock,
         defaults: Defaults,
     ) -> None:
         self._store = store
-        self._ledger = ledger
+        self._standings = standings
         self._waits = waits
         self._clock = clock
         self._defaults = defaults
@@ -97,7 +98,7 @@ class Boxes:
         warnings = () if parsed is None else lint(parsed)
         box = written.box
         enforcement = (
-            self._ledger.judge(box.tenant, box.id, box.policy_revision, written.nodes)
+            await self._standings.judge(box, box.policy_revision, written.nodes)
             if written.revision
             else NOT_ATTACHED
         )
@@ -145,7 +146,7 @@ class Boxes:
         hosted = await self._store.box(call.tenant, box_id, Revision(request.at_least_revision))
         box = hosted.box
         return box_to_proto(
-            box, self._ledger.judge(box.tenant, box.id, box.policy_revision, hosted.nodes)
+            box, await self._standings.judge(box, box.policy_revision, hosted.nodes)
         )
 
     async def list_boxes(
@@ -167,13 +168,10 @@ class Boxes:
         page = found[:size]
         return box_service_pb2.ListBoxesResponse(
             boxes=[
-                box_to_proto(
-                    hosted.box,
-                    self._ledger.judge(
-                        call.tenant, hosted.box.id, hosted.box.policy_revision, hosted.nodes
-                    ),
+                box_to_proto(hosted.box, enforcement)
+                for hosted, enforcement in zip(
+                    page, await self._standings.judge_all(page), strict=True
                 )
-                for hosted in page
             ],
             next_page_token=page_token(query, page[-1].box.id) if len(found) > size else "",
         )
@@ -213,7 +211,7 @@ class Boxes:
         stored = written.box
         return box_to_proto(
             stored,
-            self._ledger.judge(stored.tenant, stored.id, stored.policy_revision, written.nodes),
+            await self._standings.judge(stored, stored.policy_revision, written.nodes),
         )
 
     async def delete_box(

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall.wire.frames import entry_to_bytes
 from boxwall_server.changes.change import Entry, entry_of
 from boxwall_server.changes.feed import Item
@@ -18,7 +19,7 @@ from boxwall_server.clock import Clock
 from boxwall_server.metrics import Metrics
 from boxwall_server.service.stream import Stream
 from boxwall_server.service.subscriber import Subscriber
-from boxwall_server.store.records import Commit
+from boxwall_server.store.records import Commit, NewHistory
 
 TICK: Final = 1.0
 """Seconds between looks at the streams."""
@@ -41,18 +42,27 @@ class Hub:
         self._streams: set[Stream] = set()
         self._shared: dict[object, list[bytes] | None] = {}
         self.stopping = False
-        self._listeners: list[Callable[[Commit], None]] = []
+        self._listeners: list[Callable[[Commit | NewHistory], None]] = []
 
-    def also_tell(self, listener: Callable[[Commit], None]) -> None:
-        """Let another part of the server hear of every commit. It must not raise."""
+    def also_tell(self, listener: Callable[[Commit | NewHistory], None]) -> None:
+        """Let another part of the server hear what the store tells. It must not raise."""
         self._listeners.append(listener)
 
-    def publish(self, commit: Commit) -> None:
-        """Take in a commit and wake whom it concerns. The listener of the store."""
-        self.log.append(commit.epoch, commit.changes)
+    def publish(self, news: Commit | NewHistory) -> None:
+        """Take in what the store tells. The listener of the store."""
+        match news:
+            case Commit():
+                self.log.append(news.epoch, news.changes)
+                self._route(news)
+            case NewHistory():
+                self.log.begin_anew(news.head)
+                self._end_all()
         self._metrics.revision.set(self.log.head.revision)
         for listener in self._listeners:
-            listener(commit)
+            listener(news)
+
+    def _route(self, commit: Commit) -> None:
+        """Wake whom a commit concerns."""
         tenants = set()
         for change in commit.changes:
             tenants.add(change.box.tenant)
@@ -65,6 +75,19 @@ class Hub:
         for tenant in tenants:
             for stream in self._observers.observers(tenant):
                 stream.wake()
+
+    def _end_all(self) -> None:
+        """End every stream: what it has sent may not be so any more, and its cursor, which does not
+        verify, gets a reset when the client comes back.
+        """
+        self._shared.clear()
+        for stream in tuple(self._streams):
+            stream.end(
+                ApiError(
+                    ErrorReason.STORE_UNAVAILABLE,
+                    "the store has lost the end of its history; connect again",
+                )
+            )
 
     def opened(self, stream: Stream) -> None:
         """Look after a stream until `closed`."""

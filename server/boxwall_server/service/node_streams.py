@@ -24,12 +24,13 @@ from boxwall_server.service.interceptors.auth import denied
 from boxwall_server.service.interceptors.errors import api_error_of
 from boxwall_server.service.interceptors.load import Load
 from boxwall_server.service.observing import NodeView, observe
+from boxwall_server.service.peers import Peers
 from boxwall_server.service.refusals import RefusalBoard
 from boxwall_server.service.registry import Handler
 from boxwall_server.service.stream import Stream
 from boxwall_server.service.subscriber import Subscriber, refusal_of
 from boxwall_server.service.waits import Waits
-from boxwall_server.store.base import Feed, NodeReader, Writer
+from boxwall_server.store.base import Feed, NodeReader, Sessions, Writer
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.mutations import AttachBoxes, Attached, DetachBoxes, RecordNodes
 from boxwall_server.store.records import NodeRecord
@@ -41,7 +42,7 @@ SUBSCRIBE_TIMEOUT: Final = 20.0
 _log = structlog.get_logger()
 
 
-class NodeStore(Feed, NodeReader, Writer, Protocol):
+class NodeStore(Feed, NodeReader, Sessions, Writer, Protocol):
     """The part of a store that node streams need."""
 
 
@@ -54,6 +55,7 @@ class NodeStreams:
         hub: Hub,
         ledger: EnforcementLedger,
         waits: Waits,
+        peers: Peers,
         refusals: RefusalBoard,
         admission: Admission,
         load: Load,
@@ -66,6 +68,7 @@ class NodeStreams:
         self._hub = hub
         self._ledger = ledger
         self._waits = waits
+        self._peers = peers
         self._refusals = refusals
         self._admission = admission
         self._load = load
@@ -90,9 +93,7 @@ class NodeStreams:
         """Tell a connected node to deny everything, and end its stream. The store knows already."""
         subscriber = self._connected.get(node)
         if subscriber is not None:
-            subscriber.fenced = True
-            subscriber.lose_contact()
-            subscriber.wake()
+            subscriber.fence()
 
     def forgotten(self, node: NodeKey, box_ids: Iterable[str]) -> None:
         """Wake those who wait for the boxes of a node that an operator has given up."""
@@ -180,10 +181,12 @@ class NodeStreams:
         node = subscriber.node
         older = self._connected.get(node)
         if older is not None:
+            older.is_newest = False
             older.end(ApiError(ErrorReason.STREAM_REPLACED, f"node {node.id} has subscribed anew"))
         self._connected[node] = subscriber
         self._ledger.connect(node)
         self._hub.opened(subscriber)
+        subscriber.on_answers = self._peers.answered
         self._metrics.streams.labels("node").inc()
         _log.info("node_connected", node=node.id, tenant=node.tenant)
         try:
@@ -194,9 +197,11 @@ class NodeStreams:
             if self._connected.get(node) is subscriber:
                 del self._connected[node]
                 subscriber.lose_contact()
+                subscriber.is_newest = False
                 self._metrics.forget_node(node.tenant, node.id)
             self._metrics.streams.labels("node").dec()
             await record_nodes(self._store, [subscriber.record()])
+            await self._peers.closed(subscriber)
             _log.info("node_disconnected", node=node.id, tenant=node.tenant)
 
     async def _begin(
@@ -208,6 +213,7 @@ class NodeStreams:
         if record.fenced:
             await subscriber.send(fenced_frame(""))
             raise _fenced(node.id)
+        await self._peers.opened(subscriber)
         held = {hosted.box_id: hosted for hosted in subscribe.boxes}
         attached = await self._attach(subscriber, tuple(held))
         continues = start is not None and await self._store.verify(start)
@@ -225,6 +231,7 @@ class NodeStreams:
         subscriber.feed.load(missing, at.cursor, reset=not continues)
         self._refuse(subscriber, attached)
         self._waits.notify(node.tenant, attached.attached)
+        self._peers.answered(subscriber, attached.attached)
         subscriber.wake()
 
     async def _record(self, subscriber: Subscriber) -> NodeRecord:
@@ -242,6 +249,7 @@ class NodeStreams:
                 node_id=node.id,
                 box_ids=box_ids,
                 only_placed=self._only_placed,
+                session=subscriber.session if self._store.is_shared else None,
             )
         )
         assert isinstance(outcome, Attached), outcome
@@ -287,6 +295,7 @@ class NodeStreams:
             subscriber.end(api_error_of(exc) or misused(str(exc)))
         else:
             subscriber.half_closed()
+            await self._peers.closed(subscriber)
 
     async def _take_in(
         self, subscriber: Subscriber, request: enforcement_service_pb2.StreamPoliciesRequest

@@ -94,7 +94,7 @@ class Nodes:
     ) -> node_service_pb2.ForgetNodeResponse:
         """Forget a node that is gone for good."""
         node = _node_key(request.node_id, call)
-        if self._streams.connected(node) is not None:
+        if await self._is_connected(node):
             raise ApiError(
                 ErrorReason.NODE_CONNECTED,
                 f"node {node.id} is connected; stop its agent, or fence it first",
@@ -104,6 +104,12 @@ class Nodes:
         self._streams.forgotten(node, boxes)
         assert isinstance(outcome, Done), outcome
         return node_service_pb2.ForgetNodeResponse(attachments=outcome.count)
+
+    async def _is_connected(self, node: NodeKey) -> bool:
+        """Return whether a node has a stream here, or at another server that shares the store."""
+        if self._streams.connected(node) is not None:
+            return True
+        return (await self._store.node(node.tenant, node.id)).connect_time is not None
 
     async def _read(self, node: NodeKey) -> node_pb2.Node:
         return self._node(await self._store.node(node.tenant, node.id))
@@ -121,9 +127,9 @@ class Nodes:
             )
         return node_to_proto(
             record,
-            connect_time=None if stream is None else stream.connect_time,
+            connect_time=record.connect_time if stream is None else stream.connect_time,
             head=self._log.head.revision,
-            rejections=self._ledger.failures(key),
+            rejections=record.failures if stream is None else self._ledger.failures(key),
         )
 
 

@@ -16,7 +16,7 @@ from boxwall_server.changes.revision import Revision
 from boxwall_server.clock import Clock
 from boxwall_server.service.admission import Admission
 from boxwall_server.store.base import Scan
-from boxwall_server.store.records import Commit
+from boxwall_server.store.records import Commit, NewHistory
 
 _DELTA: Final = {ChangeKind.CREATED: 1, ChangeKind.DELETED: -1}
 
@@ -33,6 +33,9 @@ class _Counted:
     """The boxes of one tenant."""
 
     boxes: int
+    at: Revision
+    """Where the store was when they were counted: what was written by another replica until then
+    comes in later, and is counted already."""
     being_made: int = 0
 
 
@@ -87,15 +90,18 @@ class Quotas:
         finally:
             counted.being_made -= 1
 
-    def took_in(self, commit: Commit) -> None:
-        """Take in what was written."""
-        for change in commit.changes:
+    def took_in(self, news: Commit | NewHistory) -> None:
+        """Take in what was written. Of a history that has begun anew, boxes are counted anew."""
+        if isinstance(news, NewHistory):
+            self._counted.clear()
+            return
+        for change in news.changes:
             delta = _DELTA.get(change.kind, 0)
             counting = self._counting.get(change.box.tenant)
             if counting is not None:
                 counting.append((change.revision, delta))
             counted = self._counted.get(change.box.tenant)
-            if counted is not None:
+            if counted is not None and change.revision > counted.at:
                 counted.boxes += delta
 
     async def _counts(self, tenant: str) -> _Counted:
@@ -110,5 +116,5 @@ class Quotas:
                 finally:
                     del self._counting[tenant]
                 later = sum(delta for revision, delta in meanwhile if revision > at)
-                self._counted[tenant] = _Counted(boxes=found + later)
+                self._counted[tenant] = _Counted(boxes=found + later, at=at)
             return self._counted[tenant]

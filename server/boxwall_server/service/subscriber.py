@@ -1,6 +1,7 @@
 """A node's stream: its feed, its place in the ledger, and what it says."""
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from boxwall.v1 import stream_pb2
@@ -26,7 +27,7 @@ from boxwall_server.enforcement import EnforcementLedger, NodeKey
 from boxwall_server.service.call import Call
 from boxwall_server.service.stream import Stream
 from boxwall_server.service.waits import Waits
-from boxwall_server.store.records import NodeRecord
+from boxwall_server.store.records import NodeRecord, SessionId
 
 ACKNOWLEDGE_TIMEOUT: Final = 60.0
 """Seconds that a node may take to acknowledge a frame."""
@@ -52,14 +53,19 @@ class Subscriber(Stream):
     ) -> None:
         super().__init__(call, clock)
         self.node = node
+        self.session = SessionId(secrets.token_bytes(16))
         self.agent_version = agent_version
         self.connect_time: Timestamp = clock.now()
         self.last_contact_time: Timestamp = self.connect_time
+        self.on_answers: Callable[[Subscriber, Collection[str]], None] = lambda *_: None
+        """Is told of boxes that the node has answered for."""
         self.applied_revision = Revision(0)
         self.feed = NodeFeed(max_frame_bytes=MAX_FRAME_BYTES)
         self.acknowledges = True
         """False once the node has closed its side: it observes, and what it enforces is unknown."""
         self.fenced = False
+        self.is_newest = True
+        """False once the node has another stream at this server, or this one is over."""
         self._only_placed = only_placed
         self._ledger = ledger
         self._waits = waits
@@ -116,6 +122,7 @@ class Subscriber(Stream):
         self.applied_revision = max(self.applied_revision, cursor.revision)
         touched = {box_id for box_id, _ in applied} | {r.box_id for r in message.results}
         self._waits.notify(self.node.tenant, touched)
+        self.on_answers(self, touched)
 
     def half_closed(self) -> None:
         """The node has closed its side: what it enforces from now on, nobody knows."""
@@ -124,8 +131,16 @@ class Subscriber(Stream):
         self.lose_contact()
 
     def lose_contact(self) -> None:
-        """Let the ledger know that the node is out of contact."""
+        """Let the ledger know that the node is out of contact, if this is its newest stream."""
+        if not self.is_newest:
+            return
         self._waits.notify(self.node.tenant, self._ledger.disconnect(self.node))
+
+    def fence(self) -> None:
+        """Let the node be told to deny everything, and the stream end."""
+        self.fenced = True
+        self.lose_contact()
+        self.wake()
 
     def check(self, now: float) -> None:
         """Do what time demands; see Stream.check."""

@@ -18,6 +18,9 @@ and exactly once, before its callers get their answers. The change log is kept f
 `retain` revisions; below its floor a cursor cannot be verified. Policy history is kept apart,
 longer.
 
+A store that can lose the tail of its history (a failover) finds out, gives the rest another epoch,
+and tells the listener NewHistory: commits from there on continue that head.
+
 **Cursors.** `verify` is true only for a cursor whose epoch, revision and commit id are those of a
 row that is still in the log (or of the empty store's revision 0 while nothing was compacted). A
 database that was rolled back, restored or replaced does not verify what was handed out since.
@@ -28,26 +31,35 @@ Revisions are one sequence over all tenants.
 **Time** is given by the caller, except the age of request ids, which is judged by mutation times.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from boxwall_server.changes.change import BoxRecord, Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
+from boxwall_server.enforcement import NodeKey
+from boxwall_server.store.batch_rows import Key
 from boxwall_server.store.mutations import Mutation, Outcome
 from boxwall_server.store.records import (
+    AnswerRecord,
     BoxFilter,
     ChangesAt,
     Commit,
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    HostRecord,
+    NewHistory,
     NodeRecord,
+    SessionId,
     SnapshotRecord,
 )
 
-Listener = Callable[[Commit], None]
+DEAD_AFTER: Final = 5.0
+"""Seconds without a sign of life after which a server that shares a store is dead."""
+
+Listener = Callable[[Commit | NewHistory], None]
 """Is told of every commit, on the event loop. Must not block and must not raise."""
 
 
@@ -104,6 +116,56 @@ class NodeReader(Protocol):
 
     async def attached(self, tenant: str, node_id: str) -> Sequence[str]:
         """Return the ids of the boxes recorded as attached to a node, sorted."""
+
+    async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
+        """Return the nodes recorded as hosting boxes, whether these exist or not, by id."""
+
+
+class Sessions(Protocol):
+    """Streams of nodes and what they answer, as all servers that share the store see them.
+
+    A node has one session that counts: the newest. A server that gives no sign of life for
+    DEAD_AFTER seconds is dead, and so are its sessions. Of a store that nobody shares there is
+    nothing to tell: everything here does nothing.
+    """
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several servers can use the store at once."""
+
+    async def open_session(self, node: NodeKey, session: SessionId, now: Timestamp) -> None:
+        """Make this the session of a node: an older one, wherever it is, counts no more."""
+
+    async def close_session(self, session: SessionId) -> None:
+        """End a session of this server."""
+
+    async def save_answers(
+        self, answers: Collection[AnswerRecord], applied: Mapping[SessionId, Revision]
+    ) -> None:
+        """Let all servers know what nodes have said, and up to which revision they have applied
+        everything. Of sessions that count no more, nothing is kept.
+        """
+
+    async def sessions_to_end(self) -> Mapping[SessionId, bool]:
+        """Return the sessions of this server that were replaced, and (true) those whose node is
+        fenced.
+        """
+
+    async def beat(self) -> bool:
+        """Give a sign of life. False: this server counted as dead, and its sessions are gone."""
+
+    def listen_to_peers(self, peers: "PeerListener") -> None:
+        """Set who is told what other servers do; once."""
+
+
+class PeerListener(Protocol):
+    """Is told on the event loop, and not of everything: it must also look now and then."""
+
+    def nodes_changed(self) -> None:
+        """Sessions may have to end."""
+
+    def answered_elsewhere(self, boxes: Collection[Key]) -> None:
+        """Nodes have answered for these boxes at another server. Empty: nobody knows which."""
 
 
 class Scan(Protocol):
@@ -163,11 +225,14 @@ class Upkeep(Protocol):
         Returns the new floor: the lowest revision a cursor can have.
         """
 
+    async def takes_turn(self) -> bool:
+        """Return whether this server is the one, of those that share the store, that sweeps."""
+
     async def backup(self, path: Path) -> None:
         """Write a consistent copy, of another epoch, to a path that must not exist."""
 
 
-class Store(Writer, Reader, NodeReader, Feed, Upkeep, Protocol):
+class Store(Writer, Reader, NodeReader, Sessions, Feed, Upkeep, Protocol):
     """All of it."""
 
     def listen(self, listener: Listener) -> None:

@@ -34,9 +34,12 @@ def attach(rows: Rows, writes: Writes, mutation: AttachBoxes) -> Attached:
             continue
         attached.append(box_id)
         hosts = rows.hosts.setdefault(key, set())
+        attachment = Attachment(*key, mutation.node_id)
         if mutation.node_id not in hosts:
             hosts.add(mutation.node_id)
-            writes.attachments[Attachment(*key, mutation.node_id)] = True
+            writes.attachments[attachment] = True
+        if mutation.session is not None:
+            writes.sessions[attachment] = mutation.session
     return Attached(attached=tuple(attached), refused=refused)
 
 

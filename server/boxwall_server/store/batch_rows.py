@@ -22,7 +22,7 @@ from boxwall_server.store.mutations import (
     UnfenceNode,
     UpdateBox,
 )
-from boxwall_server.store.records import HistoryRecord, NodeRecord, SnapshotRecord
+from boxwall_server.store.records import HistoryRecord, NodeRecord, SessionId, SnapshotRecord
 
 
 class Key(NamedTuple):
@@ -99,6 +99,8 @@ class Writes:
     nodes: dict[Key, NodeRecord | None] = field(default_factory=dict)
     attachments: dict[Attachment, bool] = field(default_factory=dict)
     """True: make it. False: delete it."""
+    sessions: dict[Attachment, SessionId] = field(default_factory=dict)
+    """Attachments that were made, or made again, in a session."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -108,6 +110,7 @@ class Writes:
             or self.changes
             or self.nodes
             or self.attachments
+            or self.sessions
         )
 
 

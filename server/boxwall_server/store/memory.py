@@ -1,7 +1,7 @@
 """A store in memory, for tests: the same plan as the others, and nothing to wait for."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,16 +44,18 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    HostRecord,
     NodeRecord,
     SnapshotRecord,
 )
+from boxwall_server.store.unshared import Unshared
 
 _PAGE = 500
 
 Row = TypeVar("Row")
 
 
-class MemoryStore:
+class MemoryStore(Unshared):
     """Keeps the contract of `store.base`, but for surviving anything."""
 
     def __init__(self) -> None:
@@ -169,6 +171,12 @@ class MemoryStore:
             a.box_id for a in self._attachments if (a.tenant, a.node_id) == (tenant, node_id)
         )
 
+    async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
+        """Return the nodes attached to boxes."""
+        return {
+            key: [HostRecord(node_id=node_id) for node_id in self._nodes_of(key)] for key in boxes
+        }
+
     async def verify(self, cursor: Cursor) -> bool:
         """Return whether a stream can continue from `cursor`."""
         if cursor.epoch != self._epoch:
@@ -264,9 +272,11 @@ class MemoryStore:
         return [box for key, box in sorted(self._boxes.items()) if key.tenant == tenant]
 
     def _hosted(self, box: BoxRecord) -> HostedRecord:
-        key = (box.tenant, box.id)
-        nodes = sorted(a.node_id for a in self._attachments if (a.tenant, a.box_id) == key)
-        return HostedRecord(box=box, nodes=tuple(nodes))
+        key = Key(box.tenant, box.id)
+        return HostedRecord(box=box, nodes=tuple(self._nodes_of(key)))
+
+    def _nodes_of(self, box: Key) -> list[str]:
+        return sorted(a.node_id for a in self._attachments if (a.tenant, a.box_id) == box)
 
     def _counted(self, node: NodeRecord) -> NodeRecord:
         key = (node.tenant, node.id)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from boxwall_server.changes.change import BoxRecord, PolicyBytes, Timestamp
 from boxwall_server.changes.revision import Revision
-from boxwall_server.store.records import NodeRecord, SnapshotRecord
+from boxwall_server.store.records import NodeRecord, SessionId, SnapshotRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +139,9 @@ class AttachBoxes:
     node_id: str
     box_ids: tuple[str, ...]
     only_placed: bool = False
+    session: SessionId | None = None
+    """Where the store is shared: the stream that attaches them. What the node said of them before
+    counts no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NewType
 
 from boxwall_server.changes.change import BoxRecord, Change, Entry, PolicyBytes, Timestamp
 from boxwall_server.changes.revision import Cursor, Epoch, Revision
+from boxwall_server.enforcement import NodeKey, Standing
+
+SessionId = NewType("SessionId", bytes)
+"""16 random bytes: one stream of one node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,11 @@ class NodeRecord:
     fence_reason: str = ""
     attached_boxes: int = 0
     """Counted by the store; ignored when recording."""
+    connect_time: Timestamp | None = None
+    """Since when it has a stream, as the servers that share the store know it; ignored when
+    recording. None: it has none, or the store is not shared."""
+    failures: int = 0
+    """Boxes it denies because their policy could not be applied; as `connect_time`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,25 @@ class HostedRecord:
 
     box: BoxRecord
     nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRecord:
+    """A node that is recorded as hosting a box."""
+
+    node_id: str
+    standing: Standing | None = None
+    """What it has said of the box, if it is in contact with a server that shares the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRecord:
+    """What a node has said of a box in one session."""
+
+    session: SessionId
+    node: NodeKey
+    box_id: str
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,3 +115,10 @@ class Commit:
 
     epoch: Epoch
     changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewHistory:
+    """History goes on from `head`, and what was told before may not lead there: begin anew."""
+
+    head: Cursor

@@ -12,11 +12,11 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Final, TypeAlias, TypeVar
+from typing import IO, Final, TypeVar
 
 import structlog
 
@@ -24,9 +24,10 @@ from boxwall_server.changes.change import BoxRecord, Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
 from boxwall_server.store import sqlite_reads as reads
 from boxwall_server.store.base import Listener
-from boxwall_server.store.batch import Plan, commit_ids, plan_batch
-from boxwall_server.store.batch_rows import keys_of
-from boxwall_server.store.errors import Rejected, StoreUnavailable
+from boxwall_server.store.batch import Answer, Plan, commit_ids, plan_batch
+from boxwall_server.store.batch_rows import Key, keys_of
+from boxwall_server.store.errors import StoreUnavailable
+from boxwall_server.store.group_commit import GroupCommit
 from boxwall_server.store.mutations import Mutation, Outcome
 from boxwall_server.store.records import (
     BoxFilter,
@@ -35,6 +36,7 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    HostRecord,
     NodeRecord,
     SnapshotRecord,
 )
@@ -48,16 +50,15 @@ from boxwall_server.store.sqlite_file import (
 )
 from boxwall_server.store.sqlite_rows import forget_old, load, save
 from boxwall_server.store.sqlite_scan import SqliteScan
+from boxwall_server.store.unshared import Unshared
 
 _BUSY_PAUSE: Final = 0.02
 """Seconds between two tries to begin while another process holds the file."""
 
-MAX_BATCH: Final = 256
 READERS: Final = 2
 MAX_SCANS: Final = 8
 
 T = TypeVar("T")
-_Waiting: TypeAlias = tuple[Mutation, "asyncio.Future[Outcome]"]
 _log = structlog.get_logger()
 
 
@@ -82,7 +83,7 @@ async def open_sqlite(
         return store
 
 
-class SqliteStore:
+class SqliteStore(Unshared):
     """Keeps the contract of `store.base`."""
 
     def __init__(
@@ -95,12 +96,10 @@ class SqliteStore:
         self._path = path
         self._connection = connection
         self._lock = lock
-        self._observe_commit = observe_commit
         self._head = reads.head(connection)
         self._commit_ids = commit_ids()
         self._listener: Listener | None = None
-        self._waiting: list[_Waiting] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._group = GroupCommit(self._write, translated=_translated, observe=observe_commit)
         self._closed = False
         self._committer = ThreadPoolExecutor(1, "store-commit")
         self._readers = ThreadPoolExecutor(READERS, "store-read")
@@ -122,8 +121,7 @@ class SqliteStore:
     async def close(self) -> None:
         """Finish what was accepted and release the file."""
         self._closed = True
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
+        await self._group.close()
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._committer.shutdown)
         for connection in (*self._connections, self._connection):
@@ -134,55 +132,14 @@ class SqliteStore:
 
     async def apply(self, mutation: Mutation) -> Outcome:
         """Make a mutation durable, together with all that wait."""
-        if self._closed:
-            raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Outcome] = loop.create_future()
-        self._waiting.append((mutation, answer))
-        if self._writing is None:
-            # Kept in self._writing, awaited by close(): it must outlive the caller, who may be
-            # cancelled while others wait for the same commit.
-            self._writing = loop.create_task(self._write_all())
-        # A caller that is cancelled while its batch commits cannot know the outcome.
-        return await answer
+        return await self._group.apply(mutation)
 
-    async def _write_all(self) -> None:
-        try:
-            while self._waiting:
-                await self._gathered()
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                # Who was cancelled, or whose deadline passed, before its batch began: not written.
-                batch = [(mutation, answer) for mutation, answer in batch if not answer.done()]
-                if batch:
-                    await self._write(batch)
-        finally:
-            self._writing = None
-
-    async def _gathered(self) -> None:
-        """Let calls that are already here join: a commit costs the same for one and for many."""
-        before = 0
-        while before < len(self._waiting) < MAX_BATCH:
-            before = len(self._waiting)
-            await asyncio.sleep(0)
-
-    async def _write(self, batch: Sequence[_Waiting]) -> None:
-        """Do a batch, tell the listener, and answer the callers; all fail if the commit does."""
-        started = time.monotonic()
-        try:
-            async with self._writer:
-                plan = await self._commit([mutation for mutation, _ in batch])
-        except Exception as exc:  # noqa: BLE001  # whatever it is, every caller must hear of it
-            _log.error("commit_failed", error=str(exc), writes=len(batch))
-            for _, answer in batch:
-                _fail(answer, translated(exc) if isinstance(exc, sqlite3.Error) else exc)
-            return
+    async def _write(self, mutations: list[Mutation]) -> Sequence[Answer]:
+        """Do a batch and tell the listener."""
+        async with self._writer:
+            plan = await self._commit(mutations)
         self._publish(plan)
-        self._observe_commit(time.monotonic() - started)
-        for (_, future), result in zip(batch, plan.answers, strict=True):
-            if isinstance(result, Rejected):
-                _fail(future, result)
-            elif not future.done():
-                future.set_result(result)
+        return plan.answers
 
     async def _commit(self, mutations: list[Mutation]) -> Plan:
         """Return the plan, durable. Raises sqlite3.Error with nothing changed."""
@@ -228,6 +185,7 @@ class SqliteStore:
             # Durable, but not in the feed: going on would lose a change for every watcher.
             _log.critical("listener_failed", exc_info=True)
             self._closed = True
+            self._group.refuse_more()
 
     # Reads.
 
@@ -274,6 +232,10 @@ class SqliteStore:
     async def attached(self, tenant: str, node_id: str) -> Sequence[str]:
         """Return the boxes attached to a node."""
         return await self._read(reads.attached, tenant, node_id)
+
+    async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
+        """Return the nodes attached to boxes."""
+        return await self._read(reads.hosts, boxes)
 
     async def verify(self, cursor: Cursor) -> bool:
         """Return whether a stream can continue from `cursor`."""
@@ -339,7 +301,5 @@ class SqliteStore:
         return reads.at_one_revision(connection, read, *arguments)
 
 
-def _fail(answer: "asyncio.Future[Outcome]", error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-        answer.exception()  # retrieved: the caller may be gone
+def _translated(exc: Exception) -> Exception:
+    return translated(exc) if isinstance(exc, sqlite3.Error) else exc

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from boxwall_server.changes.change import (
@@ -16,6 +16,7 @@ from boxwall_server.changes.change import (
     entry_of_record,
 )
 from boxwall_server.changes.revision import NO_COMMIT, CommitId, Cursor, Epoch, Revision
+from boxwall_server.store.batch_rows import Key
 from boxwall_server.store.errors import BoxNotFound, NodeNotFound, NotYetRead, SnapshotNotFound
 from boxwall_server.store.records import (
     BoxFilter,
@@ -23,10 +24,11 @@ from boxwall_server.store.records import (
     EntriesAt,
     HistoryRecord,
     HostedRecord,
+    HostRecord,
     NodeRecord,
     SnapshotRecord,
 )
-from boxwall_server.store.sqlite_rows import (
+from boxwall_server.store.rows import (
     BOX_COLUMNS,
     NODE_COLUMNS,
     SNAPSHOT_COLUMNS,
@@ -203,6 +205,22 @@ def attached(connection: sqlite3.Connection, tenant: str, node_id: str) -> Seque
         (tenant, node_id),
     )
     return [box_id for (box_id,) in rows.fetchall()]
+
+
+def hosts(
+    connection: sqlite3.Connection, boxes: Collection[Key]
+) -> Mapping[Key, Sequence[HostRecord]]:
+    """Return the nodes attached to boxes."""
+    found: dict[Key, list[HostRecord]] = {key: [] for key in boxes}
+    for tenant, box_id, node_id in connection.execute(
+        "SELECT a.tenant, a.box_id, a.node_id FROM "
+        "(SELECT value ->> 0 AS tenant, value ->> 1 AS id FROM json_each(?)) AS wanted "
+        "CROSS JOIN attachments AS a ON a.tenant = wanted.tenant AND a.box_id = wanted.id "
+        "ORDER BY a.node_id",
+        (json.dumps(list(boxes)),),
+    ).fetchall():
+        found[Key(tenant, box_id)].append(HostRecord(node_id=node_id))
+    return found
 
 
 def verify(connection: sqlite3.Connection, cursor: Cursor) -> bool:

@@ -3,28 +3,29 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import Final
 
-from boxwall_server.changes.change import BoxRecord, Change, ChangeKind, PolicyBytes, Timestamp
-from boxwall_server.changes.revision import CommitId, Revision
-from boxwall_server.store.answers import answer_from_text, answer_to_text
+from boxwall_server.changes.change import BoxRecord, Timestamp
+from boxwall_server.changes.revision import Revision
+from boxwall_server.store.answers import answer_to_text
 from boxwall_server.store.batch import REQUEST_MEMORY
-from boxwall_server.store.batch_rows import Key, Keys, RememberedRequest, Rows, Writes
-from boxwall_server.store.records import NodeRecord, SnapshotRecord
-
-Row = tuple[Any, ...]
-
-BOX_COLUMNS: Final = (
-    "tenant, id, uid, name, node_id, labels, runtime, policy, mode, policy_revision, revision, "
-    "expire_time, source_snapshot, create_time, update_time"
+from boxwall_server.store.batch_rows import Key, Keys, Rows, Writes
+from boxwall_server.store.rows import (
+    BOX_COLUMNS,
+    HISTORY_OF_DELETED,
+    NODE_COLUMNS,
+    REQUEST_COLUMNS,
+    SNAPSHOT_COLUMNS,
+    Row,
+    box_from_row,
+    box_to_row,
+    node_from_row,
+    node_to_row,
+    prefixed,
+    request_from_row,
+    snapshot_from_row,
+    snapshot_to_row,
 )
-SNAPSHOT_COLUMNS: Final = "tenant, id, box_id, policy, mode, create_time"
-NODE_COLUMNS: Final = (
-    "tenant, id, agent_version, last_contact_time, applied_revision, fenced, fence_reason"
-)
-
-HISTORY_OF_DELETED: Final = 90 * 24 * 3600 * 1_000_000
-"""Microseconds for which the policies of a deleted box are kept."""
 
 # Pairs [tenant, id] as a table; CROSS JOIN keeps SQLite from scanning the other table first.
 _KEYS: Final = (
@@ -48,10 +49,8 @@ def load(connection: sqlite3.Connection, keys: Keys) -> Rows:
     for row in _wanted(connection, "snapshots", prefixed("t", SNAPSHOT_COLUMNS), keys.snapshots):
         snapshot = snapshot_from_row(row)
         rows.snapshots[Key(snapshot.tenant, snapshot.id)] = snapshot
-    for row in _wanted(
-        connection, "requests", "t.tenant, t.id, t.fingerprint, t.time, t.answer", keys.requests
-    ):
-        request = _request_from_row(row)
+    for row in _wanted(connection, "requests", prefixed("t", REQUEST_COLUMNS), keys.requests):
+        request = request_from_row(row)
         rows.requests[request.key] = request
     for row in _wanted(connection, "nodes", prefixed("t", NODE_COLUMNS), keys.nodes):
         node = node_from_row(row)
@@ -157,9 +156,9 @@ def _save_snapshots(connection: sqlite3.Connection, writes: Writes) -> None:
         connection,
         f"INSERT OR REPLACE INTO snapshots ({SNAPSHOT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
         (
-            (s.tenant, s.id, s.box_id, s.policy, s.mode, s.create_time)
-            for s in writes.snapshots.values()
-            if s is not None
+            snapshot_to_row(snapshot)
+            for snapshot in writes.snapshots.values()
+            if snapshot is not None
         ),
     )
 
@@ -170,19 +169,7 @@ def _save_nodes(connection: sqlite3.Connection, writes: Writes) -> None:
     _many(
         connection,
         f"INSERT OR REPLACE INTO nodes ({NODE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                node.tenant,
-                node.id,
-                node.agent_version,
-                node.last_contact_time,
-                node.applied_revision,
-                node.fenced,
-                node.fence_reason,
-            )
-            for node in writes.nodes.values()
-            if node is not None
-        ),
+        (node_to_row(node) for node in writes.nodes.values() if node is not None),
     )
     made = [attachment for attachment, is_made in writes.attachments.items() if is_made]
     ended = [attachment for attachment, is_made in writes.attachments.items() if not is_made]
@@ -195,122 +182,6 @@ def _save_nodes(connection: sqlite3.Connection, writes: Writes) -> None:
         connection,
         "DELETE FROM attachments WHERE tenant = ? AND box_id = ? AND node_id = ?",
         ended,
-    )
-
-
-def box_to_row(box: BoxRecord) -> Row:
-    """Return the values of BOX_COLUMNS."""
-    return (
-        box.tenant,
-        box.id,
-        box.uid,
-        box.name,
-        box.node_id,
-        json.dumps(dict(box.labels)) if box.labels else "{}",
-        box.runtime,
-        box.policy,
-        box.mode,
-        box.policy_revision,
-        box.revision,
-        box.expire_time,
-        box.source_snapshot,
-        box.create_time,
-        box.update_time,
-    )
-
-
-def box_from_row(row: Row) -> BoxRecord:
-    """Return a box from the values of BOX_COLUMNS."""
-    labels = row[5]
-    return BoxRecord(
-        tenant=row[0],
-        id=row[1],
-        uid=row[2],
-        name=row[3],
-        node_id=row[4],
-        labels=() if labels == "{}" else tuple(json.loads(labels).items()),
-        runtime=row[6],
-        policy=PolicyBytes(row[7]),
-        mode=row[8],
-        policy_revision=Revision(row[9]),
-        revision=Revision(row[10]),
-        expire_time=row[11],
-        source_snapshot=row[12],
-        create_time=Timestamp(row[13]),
-        update_time=Timestamp(row[14]),
-    )
-
-
-def snapshot_from_row(row: Row) -> SnapshotRecord:
-    """Return a snapshot from the values of SNAPSHOT_COLUMNS."""
-    tenant, snapshot_id, box_id, policy, mode, create_time = row
-    return SnapshotRecord(
-        tenant=tenant,
-        id=snapshot_id,
-        box_id=box_id,
-        policy=PolicyBytes(policy),
-        mode=mode,
-        create_time=Timestamp(create_time),
-    )
-
-
-def node_from_row(row: Row) -> NodeRecord:
-    """Return a node from the values of NODE_COLUMNS, and perhaps its number of boxes."""
-    return NodeRecord(
-        tenant=row[0],
-        id=row[1],
-        agent_version=row[2],
-        last_contact_time=row[3],
-        applied_revision=Revision(row[4]),
-        fenced=bool(row[5]),
-        fence_reason=row[6],
-        attached_boxes=row[7] if len(row) > 7 else 0,
-    )
-
-
-def tombstone_from_row(row: Row) -> Change:
-    """Return a deletion from (revision, commit_id, tenant, box_id, box_uid).
-
-    Of the box only the tenant, the id and the uid are known any more.
-    """
-    revision, commit_id, tenant, box_id, uid = row
-    nothing = BoxRecord(
-        tenant=tenant,
-        id=box_id,
-        uid=uid,
-        name="",
-        node_id="",
-        labels=(),
-        runtime="",
-        policy=PolicyBytes(b""),
-        mode="",
-        policy_revision=Revision(0),
-        revision=Revision(revision),
-        expire_time=None,
-        source_snapshot="",
-        create_time=Timestamp(0),
-        update_time=Timestamp(0),
-    )
-    return Change(
-        revision=Revision(revision),
-        commit_id=CommitId(commit_id),
-        kind=ChangeKind.DELETED,
-        box=nothing,
-    )
-
-
-def prefixed(table: str, columns: str) -> str:
-    """Return "a, b" as "t.a, t.b"."""
-    return ", ".join(f"{table}.{column}" for column in columns.split(", "))
-
-
-def _request_from_row(row: Row) -> RememberedRequest:
-    tenant, request_id, fingerprint, time, answer = row
-    return RememberedRequest(
-        key=Key(tenant, request_id),
-        fingerprint=fingerprint,
-        time=Timestamp(time),
-        outcome=answer_from_text(answer),
     )
 
 

@@ -50,6 +50,51 @@ def test_what_is_no_address_is_refused_with_the_form(server: str) -> None:
         endpoint(server, environ={})
 
 
+SEVERAL = {
+    "two addresses": ("10.0.0.1:1,10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2", False, True),
+    "with spaces": ("10.0.0.1:1, 10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2", False, True),
+    "of this machine": ("127.0.0.1:1,127.0.0.1:2", "ipv4:127.0.0.1:1,127.0.0.1:2", True, True),
+    "IPv6": ("[::1]:1,[2001:db8::1]:2", "ipv6:[::1]:1,[2001:db8::1]:2", False, True),
+    "a name of DNS": ("box.example:443", "box.example:443", False, True),
+    "one address": ("10.0.0.1:1", "10.0.0.1:1", False, False),
+    "localhost": ("localhost:1", "localhost:1", True, False),
+    "a socket with a comma": ("unix:/run/a,b", "unix:/run/a,b", True, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("server", "target", "is_local", "may_be_several"), SEVERAL.values(), ids=SEVERAL
+)
+def test_several_servers_take_turns(
+    server: str, target: str, is_local: bool, may_be_several: bool
+) -> None:
+    found = endpoint(server, environ={})
+    assert (found.target, found.is_local, found.may_be_several) == (
+        target,
+        is_local,
+        may_be_several,
+    )
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["10.0.0.1:1,[::1]:2", "a.example:1,b.example:2", "10.0.0.1:1,localhost:2", "10.0.0.1:1,"],
+)
+def test_several_servers_that_gRPC_cannot_take_together_are_refused(server: str) -> None:
+    with pytest.raises(BadConfig):
+        endpoint(server, environ={})
+
+
+def test_several_servers_with_tls_are_one_name() -> None:
+    with pytest.raises(BadConfig, match="one name in DNS"):
+        endpoint("10.0.0.1:1,10.0.0.2:1", ca="/ca.pem", environ={})
+
+
+def test_a_token_is_not_sent_in_clear_to_several_servers_of_which_one_is_elsewhere() -> None:
+    with pytest.raises(BadConfig, match="in clear"):
+        endpoint("127.0.0.1:1,10.0.0.1:1", "s3cret", environ={})
+
+
 def test_arguments_win_over_the_environment() -> None:
     environ = {"BOXWALL_SERVER": "127.0.0.1:2", "BOXWALL_TOKEN": "env", "BOXWALL_CA": "/env.pem"}
 

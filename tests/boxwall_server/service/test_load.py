@@ -12,7 +12,7 @@ from boxwall.v1 import box_service_pb2, enforcement_service_pb2, stream_pb2
 from boxwall.wire.errors import ErrorReason, WireError
 from boxwall_server.config import Bounds, Security
 from boxwall_server.service import health, registry
-from boxwall_server.store.memory import MemoryStore
+from boxwall_server.store.base import Store
 from boxwall_server.store.mutations import Mutation, Outcome
 from fakes.identities import bearing, token_entry, write_tokens
 from fakes.service import Served, refusal, serving, until
@@ -51,7 +51,7 @@ async def ended(stream: Any) -> WireError:
 class Held:
     """Holds up what is written, until it is let go."""
 
-    def __init__(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.let_go = asyncio.Event()
         self.came = 0
         self._apply = store.apply

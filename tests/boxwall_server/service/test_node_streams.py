@@ -11,6 +11,8 @@ from boxwall_server.changes.revision import (
 from fakes.agent import Agent
 from fakes.service import DENY_ALL, Served, custom, until
 
+ALSO_ON_TWO_SERVERS = True
+
 
 def kinds(agent: Agent) -> list[str]:
     return [message.WhichOneof("message") for message in agent.messages]

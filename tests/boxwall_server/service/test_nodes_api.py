@@ -9,6 +9,8 @@ from boxwall.v1 import box_service_pb2, node_pb2, node_service_pb2, stream_pb2
 from boxwall.wire.errors import ErrorReason
 from fakes.service import DENY_ALL, Served, fields_of, refusal, until
 
+ALSO_ON_TWO_SERVERS = True
+
 
 def get(served: Served, node_id: str = "n1") -> Any:
     return served.nodes.GetNode(node_service_pb2.GetNodeRequest(node_id=node_id))
@@ -24,7 +26,7 @@ def forget(served: Served, node_id: str = "n1") -> Any:
 
 async def gone(served: Served) -> None:
     """Wait until no node is connected and the last is recorded."""
-    await until(lambda: not served.app.node_streams.all_connected())
+    await served.gone()
     await until(lambda: any(log["event"] == "node_disconnected" for log in served.logs))
 
 
@@ -35,6 +37,7 @@ async def test_a_connected_node_is_shown_as_its_stream_knows_it(served: Served) 
     await agent.until("reset")
     await agent.acknowledge(stream_pb2.AckResult(box_id="b2", policy_revision=2, failure="no"))
     await until(lambda: not served.unacknowledged("n1"))
+    await served.told()
     await served.update("b1", DENY_ALL)
     node = await get(served)
     assert node.state == node_pb2.Node.STATE_CONNECTED

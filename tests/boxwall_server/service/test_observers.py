@@ -16,6 +16,8 @@ from boxwall_server.changes.revision import Epoch, Revision, cursor_from_token, 
 from fakes.agent import Watch
 from fakes.service import ALLOW_ALL, DENY_ALL, Served, fields_of, refusal, serving, until
 
+ALSO_ON_TWO_SERVERS = True
+
 
 async def observing(served: Served, **fields: Any) -> Watch:
     return await served.subscribe(all_boxes=True, **fields)
@@ -276,8 +278,8 @@ async def test_a_stream_that_ends_is_looked_after_no_more(served: Served) -> Non
     observer, watch = await observing(served), watching(served)
     await observer.until("reset")
     await watch.until("reset")
-    await until(lambda: served.hub.open_streams == 2)
+    await until(lambda: served.open_streams == 2)
     observer.call.cancel()
     watch.call.cancel()
-    await until(lambda: served.hub.open_streams == 0)
+    await until(lambda: served.open_streams == 0)
     assert served.metric("boxwall_streams", kind="observer") == 0

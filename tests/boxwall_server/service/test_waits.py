@@ -12,6 +12,8 @@ from boxwall.wire.errors import ErrorReason
 from fakes.agent import Agent
 from fakes.service import ALLOW_ALL, DENY_ALL, Served, refusal, state_name, until
 
+ALSO_ON_TWO_SERVERS = True
+
 LONG = Duration(seconds=60)
 SHORT = Duration(nanos=50_000_000)
 
@@ -29,7 +31,7 @@ async def waiting(served: Served, call: Any) -> asyncio.Task[Any]:
         return await call
 
     task = asyncio.get_running_loop().create_task(run())
-    await until(lambda: served.app.node_streams._waits._waiting or task.done())
+    await until(lambda: served.waits._waiting or task.done())
     return task
 
 
@@ -70,7 +72,7 @@ async def test_a_node_that_is_out_of_contact_makes_a_wait_end_stale(served: Serv
     await served.create()
     agent = await served.hosting("b1")
     agent.call.cancel()
-    await until(lambda: not served.app.node_streams.all_connected())
+    await served.gone()
     box = await served.update(wait_timeout=SHORT)
     assert state_name(box.enforcement) == "STALE"
 
@@ -79,7 +81,7 @@ async def test_a_node_that_comes_back_completes_a_wait_on_its_stale_box(served: 
     await served.create()
     agent = await served.hosting("b1")
     agent.call.cancel()
-    await until(lambda: not served.app.node_streams.all_connected())
+    await served.gone()
     update = await waiting(served, served.update(wait_timeout=LONG))
     again = await served.subscribe(boxes=agent.held(), cursor=agent.cursor)
     await again.until("changes")
@@ -107,6 +109,7 @@ async def test_a_rejected_box_does_not_hold_back_the_others(served: Served) -> N
     await agent.until("reset")
     await agent.acknowledge(stream_pb2.AckResult(box_id="b1", policy_revision=1, failure="no"))
     await until(lambda: not served.unacknowledged("n1"))
+    await served.told()
     assert [await served.state("b1"), await served.state("b2")] == ["FAILED", "ENFORCED"]
 
 
@@ -135,7 +138,7 @@ async def detaches(served: Served, agent: Agent) -> None:
 
 async def is_forgotten(served: Served, agent: Agent) -> None:
     agent.call.cancel()
-    await until(lambda: not served.app.node_streams.all_connected())
+    await served.gone()
     await served.nodes.ForgetNode(node_service_pb2.ForgetNodeRequest(node_id="n1"))
 
 
@@ -229,6 +232,6 @@ async def test_a_wait_that_its_caller_gives_up_leaves_nothing_behind(served: Ser
     await served.hosting("b1")
     await served.update()
     call = wait_enforced(served)
-    await until(lambda: served.app.node_streams._waits._waiting)
+    await until(lambda: served.waits._waiting)
     call.cancel()
-    await until(lambda: not served.app.node_streams._waits._waiting)
+    await until(lambda: not served.waits._waiting)

@@ -27,8 +27,10 @@ from boxwall_server.store.mutations import (
     UnfenceNode,
     UpdateBox,
 )
+from boxwall_server.store.postgres import open_postgres
 from boxwall_server.store.records import BoxFilter
 from boxwall_server.store.sqlite import open_sqlite
+from fakes.postgres_server import PostgresServer
 from fakes.store_cases import Heard, create, set_policy
 
 ids = st.sampled_from(["b1", "b2"])
@@ -115,9 +117,28 @@ async def on_sqlite(batches: list[list[Mutation]]) -> tuple[list[str], list[obje
 
 @given(st.lists(st.lists(mutations(), min_size=1, max_size=6), max_size=6))
 @settings(max_examples=150)
-def test_every_engine_answers_alike_and_ends_alike(batches: list[list[Mutation]]) -> None:
+def test_sqlite_answers_alike_and_ends_alike(batches: list[list[Mutation]]) -> None:
     in_memory = asyncio.run(answers(MemoryStore(), batches))
     assert asyncio.run(on_sqlite(batches)) == in_memory
+
+
+async def on_postgres(
+    server: PostgresServer, batches: list[list[Mutation]]
+) -> tuple[list[str], list[object]]:
+    store = await open_postgres(await server.database())
+    try:
+        return await answers(store, batches)
+    finally:
+        await store.close()
+
+
+@given(batches=st.lists(st.lists(mutations(), min_size=1, max_size=6), max_size=6))
+@settings(max_examples=50)
+def test_postgresql_answers_alike_and_ends_alike(
+    postgres: PostgresServer, batches: list[list[Mutation]]
+) -> None:
+    in_memory = asyncio.run(answers(MemoryStore(), batches))
+    assert asyncio.run(on_postgres(postgres, batches)) == in_memory
 
 
 @given(st.lists(mutations(), min_size=1, max_size=30))

@@ -224,7 +224,7 @@ async def test_what_its_caller_gave_up_before_its_batch_began_is_not_written(pat
     store = await open_sqlite(path)
     async with store._writer:  # as while a batch commits
         first = asyncio.ensure_future(store.apply(create("b1")))
-        while store._waiting:  # noqa: ASYNC110  # until it is taken
+        while store._group._waiting:  # noqa: ASYNC110  # until it is taken
             await asyncio.sleep(0)
         given_up = asyncio.ensure_future(store.apply(create("b2")))
         kept = asyncio.ensure_future(store.apply(create("b3")))

@@ -1,0 +1,69 @@
+"""A way to a database that can be cut in the middle of a commit."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from enum import Enum
+
+_COMMIT = b"COMMIT\x00"
+
+
+class Cut(Enum):
+    """When the connection is lost."""
+
+    NEVER = "never"
+    BEFORE = "before the database hears of the commit"
+    AFTER = "before the client hears that it has happened"
+
+
+class CuttingProxy:
+    """Forwards to a port of this machine. `cut` holds for the next COMMIT, once."""
+
+    def __init__(self, port: int) -> None:
+        self.cut = Cut.NEVER
+        self.cuts = 0
+        self.port = 0
+        self._to = port
+
+    async def serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        """Forward one connection both ways until one side ends."""
+        server, request = await asyncio.open_connection("127.0.0.1", self._to)
+        back = asyncio.ensure_future(forward(server, answer))  # of two plain copies
+        try:
+            while data := await client.read(65536):
+                cut, now = self.cut, _COMMIT in data
+                if now and cut is not Cut.NEVER:
+                    self.cut, self.cuts = Cut.NEVER, self.cuts + 1
+                    back.cancel()
+                    await asyncio.wait([back])
+                if not now or cut is not Cut.BEFORE:
+                    request.write(data)
+                    await request.drain()
+                if now and cut is Cut.AFTER:
+                    await server.read(1)
+                if now and cut is not Cut.NEVER:
+                    return
+        finally:
+            back.cancel()
+            request.close()
+            answer.close()
+
+
+async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Copy until the source ends."""
+    while data := await source.read(65536):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
+
+
+@contextlib.asynccontextmanager
+async def cutting_proxy(port: int) -> AsyncIterator[CuttingProxy]:
+    """A proxy to a port, for as long as the context lasts."""
+    proxy = CuttingProxy(port)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
