@@ -86,7 +86,7 @@ class App:
             self.load,
             clock,
             metrics,
-            only_placed=config.only_placed or config.security.needs_identity,
+            only_placed=config.places_every_box,
         )
         defaults = _defaults(config)
         box_handlers = {
@@ -208,6 +208,7 @@ def _defaults(config: ServerConfig) -> Defaults:
         mode=config.default_mode,
         limits=config.limits,
         max_labels=config.max_labels,
+        only_placed=config.places_every_box,
     )
 
 

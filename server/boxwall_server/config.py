@@ -195,6 +195,11 @@ class ServerConfig:
     grace: float = 10.0
     """Seconds that calls in progress get when the server stops."""
 
+    @property
+    def places_every_box(self) -> bool:
+        """Whether only the node that a box is placed on may host it."""
+        return self.only_placed or self.security.needs_identity
+
     def __post_init__(self) -> None:
         if self.default_mode is Mode.CUSTOM:
             raise BadConfig("the default mode is allow-all or deny-all")

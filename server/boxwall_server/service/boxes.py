@@ -58,6 +58,8 @@ class Defaults:
     limits: Limits
     max_labels: int
     """Of a box."""
+    only_placed: bool
+    """Whether only the node that a box is placed on may host it."""
 
 
 class Boxes:
@@ -129,6 +131,7 @@ class Boxes:
             runtime=problems.text(box.runtime, "box.runtime"),
             source_snapshot=problems.optional_id(box.source_snapshot, "box.source_snapshot"),
             expire_time=_expire_time(problems, box, now),
+            only_placed=self._defaults.only_placed,
             request=problems.request_key(request),
             validate_only=request.validate_only,
             policy=policy,

@@ -57,14 +57,28 @@ class Hub:
         for change in commit.changes:
             tenants.add(change.box.tenant)
             if change.concerns_nodes:
-                hosts = self.routes.hosts(change.box.tenant, change.box.id)
-                if hosts:
-                    item = item_of(entry_of(change))
-                    for subscriber in hosts:
-                        subscriber.changed(item, change.box.node_id)
+                self._tell_hosts(change.box.tenant, entry_of(change))
         for tenant in tenants:
             for stream in self._observers.observers(tenant):
                 stream.wake()
+
+    def sift(self, subscriber: Subscriber, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the entries that a node may have; the boxes of the others are refused to it."""
+        kept = []
+        for entry in entries:
+            if subscriber.may_have(entry):
+                kept.append(entry)
+            else:
+                self.routes.unhost(subscriber, subscriber.node.tenant, [entry.box_id])
+                subscriber.refuse(entry.box_id, entry.placed_on)
+        return kept
+
+    def _tell_hosts(self, tenant: str, entry: Entry) -> None:
+        item: Item | None = None
+        for subscriber in self.routes.hosts(tenant, entry.box_id):
+            if self.sift(subscriber, [entry]):
+                item = item or item_of(entry)
+                subscriber.changed(item)
 
     def opened(self, stream: Stream) -> None:
         """Look after a stream until `closed`."""

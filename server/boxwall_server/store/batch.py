@@ -162,6 +162,8 @@ class _Batch:
             create_time=mutation.now,
             update_time=mutation.now,
         )
+        if not mutation.validate_only:
+            nodes.place(self._rows, self.writes, box, only_placed=mutation.only_placed)
         written = BoxWritten(
             box=box, previous_policy=None, nodes=self._nodes(key), revision=revision
         )

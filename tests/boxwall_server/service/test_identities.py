@@ -205,6 +205,12 @@ async def test_a_box_made_anew_elsewhere_is_kept_from_the_node_that_had_the_id(
     (entry,) = message.changes.entries
     assert entry.refused.message == "box b1 is not placed on this node"
     assert again.uid not in str(message)
+    await agent.acknowledge(cursor=message.cursor)
+    await until(lambda: not guarded.unacknowledged("n1"))
+    assert await guarded.state("b1") == "NOT_ATTACHED"
+    await guarded.delete("b1")
+    await guarded.create("b1")  # placed nowhere: nobody may host it here
+    assert await guarded.state("b1") == "NOT_ATTACHED"
 
 
 async def test_health_is_open_and_reflection_is_not(guarded: Served) -> None:

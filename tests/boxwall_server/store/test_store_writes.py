@@ -232,7 +232,48 @@ async def test_only_the_placed_node_can_attach_a_box(store: Store) -> None:
     strict = replace(ask, only_placed=True)
     refused = {"placed": "n1", "free": "", "unknown": ""}
     assert await store.apply(strict) == Attached(attached=(), refused=refused)
-    assert (await store.box("t1", "free")).nodes == ("n2",)
+
+
+async def test_of_what_is_refused_no_attachment_is_left(store: Store) -> None:
+    await store.apply(create("free"))
+    attach = AttachBoxes(tenant="t1", node_id="n1", box_ids=("free", "unknown"))
+    await store.apply(attach)
+    await store.apply(replace(attach, only_placed=True))
+    assert await store.attached("t1", "n1") == []
+    assert (await store.box("t1", "free")).nodes == ()
+
+
+PLACEMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "anywhere": ({}, ("n1", "n2")),
+    "on one of them": ({"node_id": "n2"}, ("n2",)),
+    "on another": ({"node_id": "n3"}, ()),
+    "nowhere, where every box is placed": ({"only_placed": True}, ()),
+    "on one of them, where every box is": ({"node_id": "n1", "only_placed": True}, ("n1",)),
+    "on another, but not for real": ({"node_id": "n3", "validate_only": True}, ("n1", "n2")),
+}
+
+
+@pytest.mark.parametrize(("fields", "hosts"), PLACEMENTS.values(), ids=PLACEMENTS)
+async def test_nodes_that_may_not_host_a_box_made_anew_do_not(
+    store: Store, fields: dict[str, Any], hosts: tuple[str, ...]
+) -> None:
+    await store.apply(create())
+    for node_id in ("n1", "n2"):
+        await store.apply(AttachBoxes(tenant="t1", node_id=node_id, box_ids=("b1",)))
+    await store.apply(DeleteBox(tenant="t1", id="b1", now=LATER))
+    assert (await written(store, create(**fields))).nodes == hosts
+    attached = [node for node in ("n1", "n2", "n3") if await store.attached("t1", node)]
+    assert tuple(attached) == hosts
+
+
+async def test_a_box_made_elsewhere_in_the_same_batch_as_its_attachment_is_not_attached(
+    store: Store,
+) -> None:
+    await asyncio.gather(
+        store.apply(AttachBoxes(tenant="t1", node_id="n1", box_ids=("b1",))),
+        store.apply(create(node_id="n2")),
+    )
+    assert await store.attached("t1", "n1") == []
 
 
 async def test_a_write_tells_which_nodes_host_the_box(store: Store) -> None:
