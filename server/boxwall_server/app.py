@@ -29,11 +29,10 @@ from boxwall_server.service.interceptors.access import access_layer
 from boxwall_server.service.interceptors.auth import auth_layer
 from boxwall_server.service.interceptors.errors import errors_layer
 from boxwall_server.service.interceptors.load import Load, load_layer
-from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
 from boxwall_server.service.policies import Policies
-from boxwall_server.service.quotas import Quotas
+from boxwall_server.service.quotas import PacedWriter
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
@@ -89,22 +88,20 @@ class App:
             only_placed=config.places_every_box,
         )
         defaults = _defaults(config)
+        writer = PacedWriter(store, clock, rate=config.max_writes)
         box_handlers = {
-            **Boxes(store, ledger, waits, clock, defaults).handlers(),
-            **Policies(store, waits, clock, defaults).handlers(),
-            **Snapshots(store, clock).handlers(),
+            **Boxes(store, writer, ledger, waits, clock, defaults).handlers(),
+            **Policies(store, writer, waits, clock, defaults).handlers(),
+            **Snapshots(store, writer, clock).handlers(),
             **Watches(store, self.hub, ledger, clock, metrics).handlers(),
             **RefusalWatches(board, store, self.hub, clock).handlers(),
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
-        quotas = Quotas(store, clock, boxes=config.max_boxes, writes=config.max_writes)
-        self.hub.also_tell(quotas.took_in)
         layers = (
             access_layer(metrics, clock),
             errors_layer,
             auth_layer(self.guard.gate),
             load_layer(self.load),
-            quota_layer(quotas),
         )
         size = config.max_request_bytes
         boxes, enforcement, nodes = SERVICES
@@ -208,6 +205,7 @@ def _defaults(config: ServerConfig) -> Defaults:
         mode=config.default_mode,
         limits=config.limits,
         max_labels=config.max_labels,
+        max_boxes=config.max_boxes,
         only_placed=config.places_every_box,
     )
 

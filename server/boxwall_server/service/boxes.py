@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from boxwall.policy import Limits, Mode, Parsed, lint, mode_of
 from boxwall.v1 import box_pb2, box_service_pb2
@@ -44,10 +44,6 @@ _MESSAGES: Final = ("enforcement", "create_time", "update_time")
 _WRITABLE: Final = ("name", "labels", "runtime", "node_id", "expire_time", "ttl")
 
 
-class ReaderWriter(Reader, Writer, Protocol):
-    """The part of a store that this module and `policies` need."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What an operator has set for policies."""
@@ -58,6 +54,8 @@ class Defaults:
     limits: Limits
     max_labels: int
     """Of a box."""
+    max_boxes: int | None
+    """Of a tenant. None: any number."""
     only_placed: bool
     """Whether only the node that a box is placed on may host it."""
 
@@ -67,13 +65,15 @@ class Boxes:
 
     def __init__(
         self,
-        store: ReaderWriter,
+        store: Reader,
+        writer: Writer,
         ledger: EnforcementLedger,
         waits: Waits,
         clock: Clock,
         defaults: Defaults,
     ) -> None:
         self._store = store
+        self._writer = writer
         self._ledger = ledger
         self._waits = waits
         self._clock = clock
@@ -95,7 +95,7 @@ class Boxes:
         """Make a box."""
         now = self._clock.now()
         mutation, parsed = self._create_box(request, call, now)
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         warnings = () if parsed is None else lint(parsed)
         box = written.box
         enforcement = (
@@ -132,6 +132,7 @@ class Boxes:
             source_snapshot=problems.optional_id(box.source_snapshot, "box.source_snapshot"),
             expire_time=_expire_time(problems, box, now),
             only_placed=self._defaults.only_placed,
+            max_boxes=self._defaults.max_boxes,
             request=problems.request_key(request),
             validate_only=request.validate_only,
             policy=policy,
@@ -212,7 +213,7 @@ class Boxes:
             expiry=expiry,
         )
         problems.raise_if_any()
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         stored = written.box
         return box_to_proto(
             stored,
@@ -230,7 +231,7 @@ class Boxes:
         mutation = DeleteBox(
             tenant=call.tenant, id=box_id, now=self._clock.now(), etag=request.etag
         )
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         call.written()
         enforcement = await self._waits.settled(
             written.box, written.revision, written.nodes, timeout

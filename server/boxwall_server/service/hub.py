@@ -41,18 +41,11 @@ class Hub:
         self._streams: set[Stream] = set()
         self._shared: dict[object, list[bytes] | None] = {}
         self.stopping = False
-        self._listeners: list[Callable[[Commit], None]] = []
-
-    def also_tell(self, listener: Callable[[Commit], None]) -> None:
-        """Let another part of the server hear of every commit. It must not raise."""
-        self._listeners.append(listener)
 
     def publish(self, commit: Commit) -> None:
         """Take in a commit and wake whom it concerns. The listener of the store."""
         self.log.append(commit.epoch, commit.changes)
         self._metrics.revision.set(self.log.head.revision)
-        for listener in self._listeners:
-            listener(commit)
         tenants = set()
         for change in commit.changes:
             tenants.add(change.box.tenant)

@@ -53,6 +53,8 @@ class Keys:
     nodes: set[Key] = field(default_factory=set)
     hosted_by: set[Key] = field(default_factory=set)
     """Nodes of which every attachment is needed."""
+    tenants: set[str] = field(default_factory=set)
+    """Tenants of which the number of boxes is needed."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class Rows:
     """Nodes by box."""
     hosted_by: dict[Key, set[str]] = field(default_factory=dict)
     """Boxes by node, of the nodes asked for."""
+    box_counts: dict[str, int] = field(default_factory=dict)
+    """How many boxes there are, by tenant; none of a tenant that is not here."""
 
 
 class HistoryRow(NamedTuple):
@@ -99,6 +103,8 @@ class Writes:
     nodes: dict[Key, NodeRecord | None] = field(default_factory=dict)
     attachments: dict[Attachment, bool] = field(default_factory=dict)
     """True: make it. False: delete it."""
+    box_counts: dict[str, int] = field(default_factory=dict)
+    """How many boxes there are now, by tenant."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -123,10 +129,14 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
     match mutation:
         case CreateBox():
             keys.boxes.add(Key(mutation.tenant, mutation.id))
+            keys.tenants.add(mutation.tenant)
             if mutation.source_snapshot:
                 keys.snapshots.add(Key(mutation.tenant, mutation.source_snapshot))
-        case UpdateBox() | SetPolicy() | DeleteBox():
+        case UpdateBox() | SetPolicy():
             keys.boxes.add(Key(mutation.tenant, mutation.id))
+        case DeleteBox():
+            keys.boxes.add(Key(mutation.tenant, mutation.id))
+            keys.tenants.add(mutation.tenant)
         case CreateSnapshot():
             keys.boxes.add(Key(mutation.tenant, mutation.box_id))
             keys.snapshots.add(Key(mutation.tenant, mutation.id))

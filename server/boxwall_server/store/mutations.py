@@ -26,7 +26,7 @@ class CreateBox:
     """Make a box. Without `policy`, that of `source_snapshot`, which must be there then.
 
     A node that has the id of an earlier box attached, and may not host this one, hosts it no more.
-    Answers BoxWritten. Raises BoxExists, SnapshotNotFound, RequestIdReused.
+    Answers BoxWritten. Raises BoxExists, SnapshotNotFound, RequestIdReused, TooManyBoxes.
     """
 
     tenant: str
@@ -45,6 +45,8 @@ class CreateBox:
     expire_time: Timestamp | None = None
     only_placed: bool = False
     """As for AttachBoxes."""
+    max_boxes: int | None = None
+    """How many the tenant may have with this one. None: any number."""
     request: RequestKey | None = None
     validate_only: bool = False
 

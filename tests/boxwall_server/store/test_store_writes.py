@@ -276,6 +276,36 @@ async def test_a_box_made_elsewhere_in_the_same_batch_as_its_attachment_is_not_a
     assert await store.attached("t1", "n1") == []
 
 
+async def test_a_tenant_has_so_many_boxes_and_no_more(store: Store) -> None:
+    await store.apply(create("b1"))
+    await store.apply(create("b2", max_boxes=2))
+    with pytest.raises(errors.TooManyBoxes):
+        await store.apply(create("b3", max_boxes=2))
+    await store.apply(create("b3", tenant="t2", max_boxes=2))
+    await store.apply(create("b3", max_boxes=2, validate_only=True))
+    await store.apply(DeleteBox(tenant="t1", id="b1", now=LATER))
+    await store.apply(create("b3", max_boxes=2))
+    with pytest.raises(errors.BoxExists):
+        await store.apply(create("b3", max_boxes=2))
+    with pytest.raises(errors.TooManyBoxes):
+        await store.apply(create("b4", max_boxes=1))
+
+
+async def test_boxes_that_are_made_in_one_batch_count(store: Store) -> None:
+    many = [store.apply(create(f"b{number}", max_boxes=5)) for number in range(20)]
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    assert sum(isinstance(outcome, errors.TooManyBoxes) for outcome in outcomes) == 15
+    end = [store.apply(DeleteBox(tenant="t1", id=f"b{number}", now=LATER)) for number in range(5)]
+    await asyncio.gather(*end, store.apply(create("last", max_boxes=1)))
+
+
+async def test_the_answer_to_a_request_id_needs_no_room(store: Store) -> None:
+    request = key()
+    first = await written(store, create("b1", max_boxes=1, request=request))
+    again = await written(store, create("b1", max_boxes=1, request=request))
+    assert (again.replayed, again.box) == (True, first.box)
+
+
 async def test_a_write_tells_which_nodes_host_the_box(store: Store) -> None:
     await store.apply(create())
     for node_id in ("n2", "n1"):

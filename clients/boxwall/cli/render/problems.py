@@ -137,6 +137,7 @@ _NEXT_STEPS: Final[dict[type[Exception], str]] = {
     errors.Conflict: "read it again, and decide anew",
     errors.Unauthenticated: "give a token with BOXWALL_TOKEN, or --token",
     errors.PermissionDenied: "ask for a token that may do this",
+    errors.QuotaExceeded: "list the boxes with: boxwall box list; or ask the operator for more",
     errors.InternalError: "look for the id in the server's log, and report it",
     errors.UnexpectedAnswer: "update the older of client and server; see: boxwall --version",
     errors.BadConfig: "correct the setting; see: boxwall box list --help",
