@@ -20,6 +20,7 @@ from boxwall.cli.duration import parse_duration
 F = TypeVar("F", bound=Callable[..., Any])
 
 _META: Final = "boxwall.settings"
+_VERB: Final = "boxwall.verb"
 DEFAULT_TIMEOUT: Final = "10s"
 
 
@@ -169,6 +170,12 @@ def asks_for_json(context: click.Context) -> bool:
     return layers.get("output") == "json"
 
 
+def verb_of(context: click.Context) -> str:
+    """Return the command that was called, such as "boxwall box list", also once it has ended."""
+    verb: str = context.meta.get(_VERB, context.command_path)
+    return verb
+
+
 def _with_options(command: F, *, reads_environment: bool) -> F:
     for option in reversed(_OPTIONS):
         command = click.option(
@@ -184,6 +191,7 @@ def _with_options(command: F, *, reads_environment: bool) -> F:
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_VERB] = context.command_path  # the last to read its options is the one that runs
     if not value or parameter.name is None:
         return
     source = context.get_parameter_source(parameter.name)
