@@ -35,7 +35,7 @@ from boxwall_server.store.sqlite_file import backup_file
 USAGE_ERROR: Final = 2
 _CANNOT_START: Final = 1
 
-_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "as_tenant", "output", "timeout"}
+_CLIENT_KEYS: Final = {"server", "token", "token_file", "tls_ca", "as_tenant", "output", "timeout"}
 _AGENT_KEYS: Final = {
     *("node_id", "state_dir", "agent_socket", "blocked_cidr", "node_address", "inbound_from"),
     *("max_stale", "new_connections"),

@@ -58,6 +58,7 @@ class Session:
                 self._settings.tls_ca,
                 cert=self._settings.tls_cert,
                 key=self._settings.tls_key,
+                token_file=self._settings.token_file,
                 tenant=self._settings.tenant,
                 timeout=self._settings.timeout,
                 retries=_RETRIES,

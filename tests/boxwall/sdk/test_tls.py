@@ -2,7 +2,10 @@
 
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -31,25 +34,50 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
     return key, made
 
 
+@asynccontextmanager
+async def serving(fake: Any, key: Path, shows: Path, port: int = 0) -> AsyncIterator[int]:
+    """Serve over TLS, and yield the port."""
+    server = grpc.aio.server()
+    box_service_pb2_grpc.add_BoxServiceServicer_to_server(fake, server)
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), shows.read_bytes())])
+    port = server.add_secure_port(f"localhost:{port}", credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
+async def test_a_call_is_repeated_with_the_certificates_that_were_renewed_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """The first attempt finds that the old ones are not believed; the next uses the new ones."""
+    old, new = (certificate(tmp_path, name) for name in ("old", "new"))
+    trusts = tmp_path / "trusts.pem"
+    trusts.write_bytes(old[1].read_bytes())
+    async with AsyncExitStack() as first:
+        port = await first.enter_async_context(serving(FakeBoxService(), *old))
+        async with Client(f"localhost:{port}", ca=str(trusts), environ={}) as client:
+            assert await Box.list(client=client) == []
+            await first.aclose()
+            trusts.write_bytes(new[1].read_bytes())
+            async with serving(FakeBoxService(), *new, port):
+                assert await Box.list(client=client) == []
+
+
 async def test_only_a_server_with_a_trusted_certificate_gets_the_token(tmp_path: Path) -> None:
     key, trusted = certificate(tmp_path, "server")
     _, other = certificate(tmp_path, "other")
     fake = FakeBoxService()
-    server = grpc.aio.server()
-    box_service_pb2_grpc.add_BoxServiceServicer_to_server(fake, server)
-    pair = (key.read_bytes(), trusted.read_bytes())
-    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
-    await server.start()
-    address = f"localhost:{port}"
-
-    async with Client(address, "s3cret", str(trusted), environ={}) as client:
-        assert await Box.list(client=client) == []
-    async with Client(address, "s3cret", str(other), retries=0, environ={}) as client:
-        with pytest.raises(Unavailable):
-            await Box.list(client=client)
-    async with Client(address, retries=0, environ={}) as client:
-        with pytest.raises(Unavailable):
-            await Box.list(client=client)
+    async with serving(fake, key, trusted) as port:
+        address = f"localhost:{port}"
+        async with Client(address, "s3cret", str(trusted), environ={}) as client:
+            assert await Box.list(client=client) == []
+        async with Client(address, "s3cret", str(other), retries=0, environ={}) as client:
+            with pytest.raises(Unavailable):
+                await Box.list(client=client)
+        async with Client(address, retries=0, environ={}) as client:
+            with pytest.raises(Unavailable):
+                await Box.list(client=client)
 
     assert [metadata["authorization"] for metadata in fake.metadata] == ["Bearer s3cret"]
-    await server.stop(None)
