@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
+from boxwall.unix_sockets import for_owner_alone
 from boxwall.wire.policies import policy_to_bytes
 from boxwall_server import upkeep
 from boxwall_server.changes.change import PolicyBytes
@@ -240,8 +241,8 @@ def _bind(
                 return TcpAddress(address.host, server.add_insecure_port(str(address)))
             case UnixAddress():
                 _clear_stale_socket(address)
-                server.add_insecure_port(str(address))
-                address.path.chmod(0o600)
+                with for_owner_alone():
+                    server.add_insecure_port(str(address))
                 return address
     except RuntimeError as exc:
         raise BadConfig(
