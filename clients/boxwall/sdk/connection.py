@@ -83,7 +83,7 @@ class Connection:
             now = clock()
             request = _made(make_request, max(0.0, wait - (now - began)))
             try:
-                return await self._attempt(method, request, deadline - now)
+                return await self._attempt(method, request, deadline)
             except Unavailable as exc:
                 delay = backoff.next_delay(exc.retry_after or 0.0)
                 late = clock() + delay >= deadline
@@ -169,8 +169,20 @@ class Connection:
         if older is not None:
             await older.close()
 
-    async def _attempt(self, method: Callable[..., Any], request: object, timeout: float) -> Any:
-        self._open()
+    async def _attempt(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+        """Call once; twice if the connection's certificate is not good any more, and there is
+        another by now. A call that is refused for who makes it has done nothing.
+        """
+        channel = self._open()
+        try:
+            return await self._once(method, request, deadline)
+        except Unauthenticated:
+            if self._channel is channel:
+                raise
+            return await self._once(method, request, deadline)
+
+    async def _once(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+        timeout = deadline - asyncio.get_running_loop().time()
         if timeout <= 0:
             raise TimedOut("no answer in time; give it longer with timeout=, or try again")
         try:

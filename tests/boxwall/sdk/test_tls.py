@@ -11,8 +11,9 @@ import grpc
 import pytest
 from fake_service import FakeBoxService  # type: ignore[import-not-found]  # mypy has no path to it
 
-from boxwall import Box, Client, Unavailable
+from boxwall import Box, BoxNotFound, Client, Unauthenticated, Unavailable
 from boxwall.v1 import box_service_pb2_grpc
+from boxwall.wire.errors import ApiError, ErrorReason
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="needs openssl on PATH to make certificates"
@@ -63,6 +64,29 @@ async def test_a_call_is_repeated_with_the_certificates_that_were_renewed_meanwh
             trusts.write_bytes(new[1].read_bytes())
             async with serving(FakeBoxService(), *new, port):
                 assert await Box.list(client=client) == []
+
+
+async def test_a_call_that_is_refused_for_an_old_certificate_is_made_again_with_the_new_one(
+    tmp_path: Path,
+) -> None:
+    pair = certificate(tmp_path, "server")
+    trusts = tmp_path / "trusts.pem"
+    trusts.write_bytes(pair[1].read_bytes())
+    fake = FakeBoxService()
+    refused = ApiError(ErrorReason.UNAUTHENTICATED, "not any more")
+    async with (
+        serving(fake, *pair) as port,
+        Client(f"localhost:{port}", ca=str(trusts), retries=0, environ={}) as client,
+    ):
+        fake.script["GetBox"].append(refused)
+        with pytest.raises(Unauthenticated):
+            await Box.get("b1", client=client)
+        assert len(fake.called("GetBox")) == 1, "nothing is other than it was"
+        fake.script["GetBox"].append(refused)
+        trusts.write_bytes(pair[1].read_bytes() + b"\n")
+        with pytest.raises(BoxNotFound):
+            await Box.get("b1", client=client)
+        assert len(fake.called("GetBox")) == 3
 
 
 async def test_only_a_server_with_a_trusted_certificate_gets_the_token(tmp_path: Path) -> None:
