@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         NotFound,
         Overloaded,
         PermissionDenied,
+        QuotaExceeded,
         SnapshotNotFound,
         TimedOut,
         Unauthenticated,
@@ -133,6 +134,7 @@ __all__ = [
     "NotEnforced",
     "Unauthenticated",
     "PermissionDenied",
+    "QuotaExceeded",
     "Unavailable",
     "NoAgent",
     "TimedOut",
@@ -153,8 +155,8 @@ _HOMES = {
     "boxwall.sdk.errors": (
         "AlreadyExists BadConfig BoxNotFound BoxwallError CannotAttach Conflict InternalError "
         "InvalidPolicy InvalidRequest NoAgent NodeNotFound NotAttached NotEnforced NotFound "
-        "Overloaded PermissionDenied SnapshotNotFound TimedOut Unauthenticated Unavailable "
-        "UnexpectedAnswer"
+        "Overloaded PermissionDenied QuotaExceeded SnapshotNotFound TimedOut Unauthenticated "
+        "Unavailable UnexpectedAnswer"
     ),
     "boxwall.sdk.explanation": "Carrier EntryKind Explanation KernelEntry LeasedName Outcome",
     "boxwall.sdk.network_policy": "NetworkPolicy PolicyDocument PolicyLike",

@@ -138,6 +138,10 @@ def read_authority(certificate: bytes, key: bytes) -> Authority:
         raise CannotIssue("the key of the CA is not one that certs init makes")
     if private.public_key() != read.public_key():
         raise CannotIssue("the key is not that of the CA")
+    if not _may_sign(read):
+        raise CannotIssue(
+            "the certificate in its place is not one of a CA: nobody would believe it"
+        )
     return Authority(read, private)
 
 
@@ -193,6 +197,13 @@ def _issued(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> I
         expires=certificate.not_valid_after_utc,
         names=tuple(str(name.value) for name in names),
     )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _trust_domain_of(certificate: x509.Certificate) -> str:

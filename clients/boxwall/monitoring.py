@@ -1,16 +1,23 @@
 """Metrics and health over HTTP, for Prometheus and for container health checks."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+MAX_AT_ONCE: Final = 16
+"""Connections; more are closed at once."""
+
+LONGEST: Final = 15.0
+"""Seconds that one connection lasts, however slowly its client speaks."""
 
 _PLAIN: Final = [("Content-Type", "text/plain; charset=utf-8")]
 
@@ -74,12 +81,45 @@ def monitoring_app(
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, of which there are few, and none for long."""
+
     daemon_threads = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._slots = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to serve a connection, in a thread of its own."""
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        limit = threading.Timer(LONGEST, _cut, [request])
+        limit.daemon = True
+        limit.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            limit.cancel()
+            self._slots.release()
+
+
+def _cut(connection: socket.socket) -> None:
+    with suppress(OSError):  # it has ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(WSGIRequestHandler):
     timeout = 10
-    """Seconds that a client may take for its request."""
+    """Seconds that a client may be silent."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # named by the base
         """Say nothing: scrapes are not news."""

@@ -1,10 +1,26 @@
 """What a path must be, so that a unix socket can have it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 LONGEST_PATH: Final = 107
 """Octets (unix(7): 108 with the NUL at the end)."""
+
+
+@contextmanager
+def for_owner_alone() -> Iterator[None]:
+    """Let sockets that are bound meanwhile be their owner's alone (mode 0600) from the first
+    moment: one whose mode is changed later could have been connected to by anybody before.
+
+    What other threads create meanwhile is its owner's alone too.
+    """
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def path_problem(path: str | os.PathLike[str]) -> str | None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
@@ -16,6 +15,7 @@ import structlog
 
 from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.sdk.connection import Connection
+from boxwall.unix_sockets import for_owner_alone
 from boxwall.wire.entries import Result
 from boxwall_agent import conntrack
 from boxwall_agent.agent import Agent
@@ -298,11 +298,8 @@ def _listen(server: grpc.aio.Server, path: Path) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if path.is_socket():
             path.unlink()  # the state file is ours alone, so nobody serves there
-        before = os.umask(0o177)
-        try:
+        with for_owner_alone():
             server.add_insecure_port(f"unix:{path}")
-        finally:
-            os.umask(before)
     except (OSError, RuntimeError) as exc:
         raise StateUnusable(f"the agent cannot listen on {path}: {exc}") from exc
 

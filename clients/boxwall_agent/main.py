@@ -58,6 +58,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     "database, or a name that DNS has all their addresses for.  [default: localhost:50051]",
 )
 @option("--token", "Who is calling. Better in BOXWALL_TOKEN.")
+@option("--token-file", "File that holds the token, instead of --token; read again each time.")
 @option("--tls-ca", "Encrypt, and trust these certificates (PEM), or: system.")
 @option("--tls-cert", "Certificate that names this node (PEM); read again when it is renewed.")
 @option("--tls-key", "Its private key (PEM).")
@@ -98,6 +99,7 @@ def agent(**settings: Any) -> None:
             settings["tls_ca"],
             cert=settings["tls_cert"],
             key=settings["tls_key"],
+            token_file=settings["token_file"],
             environ=os.environ,
         )
         config = agent_config(settings, server, parse_metrics_listen(settings["metrics_listen"]))

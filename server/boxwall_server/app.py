@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from boxwall.monitoring import CannotListen, serve_monitoring
 from boxwall.policy import AllowAll, DenyAll, Mode, warm_public_suffixes
+from boxwall.unix_sockets import for_owner_alone
 from boxwall.wire.policies import policy_to_bytes
 from boxwall_server import upkeep
 from boxwall_server.changes.change import PolicyBytes
@@ -30,12 +31,11 @@ from boxwall_server.service.interceptors.access import access_layer
 from boxwall_server.service.interceptors.auth import auth_layer
 from boxwall_server.service.interceptors.errors import errors_layer
 from boxwall_server.service.interceptors.load import Load, load_layer
-from boxwall_server.service.interceptors.quota import quota_layer
 from boxwall_server.service.node_streams import NodeStreams
 from boxwall_server.service.nodes import Nodes
 from boxwall_server.service.peers import Peers
 from boxwall_server.service.policies import Policies
-from boxwall_server.service.quotas import Quotas
+from boxwall_server.service.quotas import PacedWriter
 from boxwall_server.service.reflection import add_reflection
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
@@ -94,25 +94,23 @@ class App:
             self.load,
             clock,
             metrics,
-            only_placed=config.only_placed or config.security.needs_identity,
+            only_placed=config.places_every_box,
         )
         defaults = _defaults(config)
+        writer = PacedWriter(store, clock, rate=config.max_writes)
         box_handlers = {
-            **Boxes(store, standings, waits, clock, defaults).handlers(),
-            **Policies(store, waits, clock, defaults).handlers(),
-            **Snapshots(store, clock).handlers(),
+            **Boxes(store, writer, standings, waits, clock, defaults).handlers(),
+            **Policies(store, writer, waits, clock, defaults).handlers(),
+            **Snapshots(store, writer, clock).handlers(),
             **Watches(store, self.hub, ledger, clock, metrics).handlers(),
             **RefusalWatches(board, store, self.hub, clock).handlers(),
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
-        quotas = Quotas(store, clock, boxes=config.max_boxes, writes=config.max_writes)
-        self.hub.also_tell(quotas.took_in)
         layers = (
             access_layer(metrics, clock),
             errors_layer,
             auth_layer(self.guard.gate),
             load_layer(self.load),
-            quota_layer(quotas),
         )
         size = config.max_request_bytes
         boxes, enforcement, nodes = SERVICES
@@ -227,6 +225,8 @@ def _defaults(config: ServerConfig) -> Defaults:
         mode=config.default_mode,
         limits=config.limits,
         max_labels=config.max_labels,
+        max_boxes=config.max_boxes,
+        only_placed=config.places_every_box,
     )
 
 
@@ -260,8 +260,8 @@ def _bind(
                 return TcpAddress(address.host, server.add_insecure_port(str(address)))
             case UnixAddress():
                 _clear_stale_socket(address)
-                server.add_insecure_port(str(address))
-                address.path.chmod(0o600)
+                with for_owner_alone():
+                    server.add_insecure_port(str(address))
                 return address
     except RuntimeError as exc:
         raise BadConfig(

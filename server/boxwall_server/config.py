@@ -126,6 +126,23 @@ def _lacking(security: Security) -> str:
     return "" if security.needs_identity else "no authentication"
 
 
+def parse_metrics_listen(text: str, *, public: bool = False) -> TcpAddress | None:
+    """Read `--metrics-listen`; None: "off". Raises BadConfig, also for what others could read.
+
+    `public`: the operator knows that they can.
+    """
+    if text == "off":
+        return None
+    address = TcpAddress.parse(text)
+    if not address.is_loopback and not public:
+        raise BadConfig(
+            f"{text} can be reached from other machines: metrics name tenants and nodes, and go in "
+            "clear to whoever asks. Serve them on 127.0.0.1; or, where only your monitoring can "
+            "connect, give --metrics-public too"
+        )
+    return address
+
+
 def parse_store(text: str) -> Path | PostgresUrl:
     """Read `--store`. Raises BadConfig, which never shows a password."""
     kind, colon, rest = text.partition(":")
@@ -199,6 +216,11 @@ class ServerConfig:
     """Of one tenant, in a second. None: any number."""
     grace: float = 10.0
     """Seconds that calls in progress get when the server stops."""
+
+    @property
+    def places_every_box(self) -> bool:
+        """Whether only the node that a box is placed on may host it."""
+        return self.only_placed or self.security.needs_identity
 
     def __post_init__(self) -> None:
         if self.default_mode is Mode.CUSTOM:

@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import structlog
 
@@ -13,8 +13,9 @@ from boxwall_server.config import BadConfig
 from boxwall_server.metrics import Metrics
 
 T = TypeVar("T")
+Contents: TypeAlias = tuple[bytes, ...]
 
-LOOK_EVERY: Final = 1.0
+LOOK_EVERY: Final = 0.5
 """Seconds."""
 
 MAX_FILE: Final = 4 * 1024 * 1024
@@ -26,10 +27,16 @@ class BadFile(ValueError):
     """The content cannot be used; the text says why, and holds no secret."""
 
 
+class NotYet(BadFile):
+    """The content cannot be used now, and may be later, as it is."""
+
+
 class Kept(Generic[T]):
     """A value read from files, as they last were good.
 
     Contents are compared, not times: it sees every change, also when a link is pointed elsewhere.
+    A change counts once two looks have seen it alike: half of a file that is being written can look
+    like a whole one.
     """
 
     def __init__(
@@ -43,34 +50,44 @@ class Kept(Generic[T]):
         self._paths = tuple(paths)
         self._read = read
         self._stale = metrics.stale_files.labels(name)
-        self._seen: tuple[bytes, ...] | str = ()
+        self._unusable: tuple[Contents | None, str] | None = None
+        """What was complained of last, and why. None: what is there is in force."""
         try:
-            self._seen = self._contents()
-            self.value = self._made(self._seen)
+            self._in_force = self._latest = self._contents()
+            self.value = self._made(self._in_force)
         except BadFile as exc:
             raise BadConfig(f"{', '.join(map(str, self._paths))}: {exc}") from exc
         self._stale.set(0)
 
     def look(self) -> bool:
         """Read the files again if they changed; return whether the value is another."""
+        before, self._latest = self._latest, ()
         try:
-            seen = self._contents()
+            seen = self._latest = self._contents()
         except BadFile as exc:
-            self._complain(str(exc), str(exc))
+            self._complain(None, str(exc))
             return False
-        if seen == self._seen:
-            return False
+        if seen == self._in_force:
+            self._calm()
+        elif seen == before and not self._is_hopeless(seen):
+            return self._take(seen)
+        return False
+
+    def _take(self, seen: Contents) -> bool:
         try:
             self.value = self._made(seen)
+        except NotYet as exc:
+            self._complain(None, str(exc))
+            return False
         except BadFile as exc:
             self._complain(seen, str(exc))
             return False
-        self._seen = seen
-        self._stale.set(0)
+        self._in_force = seen
+        self._calm()
         _log.info("file_reloaded", file=self._name)
         return True
 
-    def _made(self, seen: tuple[bytes, ...]) -> T:
+    def _made(self, seen: Contents) -> T:
         try:
             return self._read(*seen)
         except BadFile:
@@ -80,15 +97,23 @@ class Kept(Generic[T]):
             # error may show what is in the file.
             raise BadFile(f"it cannot be read ({type(exc).__name__})") from exc
 
-    def _complain(self, seen: tuple[bytes, ...] | str, why: str) -> None:
-        """Say once for each content that it cannot be used."""
+    def _is_hopeless(self, seen: Contents) -> bool:
+        """Return whether this content was found to be unusable, whatever the time."""
+        return self._unusable is not None and self._unusable[0] == seen
+
+    def _calm(self) -> None:
+        self._unusable = None
+        self._stale.set(0)
+
+    def _complain(self, hopeless: Contents | None, why: str) -> None:
+        """Say once for each content that it cannot be used. None: it may be good another time."""
         self._stale.set(1)
-        if seen != self._seen:
-            self._seen = seen
+        if (hopeless, why) != self._unusable:
+            self._unusable = hopeless, why
             paths = [str(path) for path in self._paths]
             _log.error("file_unusable", file=self._name, paths=paths, error=why, kept="last good")
 
-    def _contents(self) -> tuple[bytes, ...]:
+    def _contents(self) -> Contents:
         return tuple(_content(path) for path in self._paths)
 
 

@@ -23,9 +23,9 @@ from boxwall_server.config import (
     DEFAULT_METRICS_LISTEN,
     BadConfig,
     ServerConfig,
-    TcpAddress,
     default_store,
     parse_listen,
+    parse_metrics_listen,
     parse_store,
 )
 from boxwall_server.security_options import SECURITY_OPTIONS, bounds_of, security_of
@@ -35,7 +35,7 @@ from boxwall_server.store.sqlite_file import backup_file
 USAGE_ERROR: Final = 2
 _CANNOT_START: Final = 1
 
-_CLIENT_KEYS: Final = {"server", "token", "tls_ca", "as_tenant", "output", "timeout"}
+_CLIENT_KEYS: Final = {"server", "token", "token_file", "tls_ca", "as_tenant", "output", "timeout"}
 _AGENT_KEYS: Final = {
     *("node_id", "state_dir", "agent_socket", "blocked_cidr", "node_address", "inbound_from"),
     *("max_stale", "new_connections"),
@@ -110,6 +110,13 @@ _OPTIONS: Final = (
         show_default=True,
         envvar="BOXWALL_METRICS_LISTEN",
         help="HOST:PORT for /metrics and /healthz over HTTP, or off.",
+    ),
+    click.option(
+        "--metrics-public/--metrics-local",
+        default=False,
+        show_default=True,
+        envvar="BOXWALL_METRICS_PUBLIC",
+        help="Whether --metrics-listen may be where other machines can connect.",
     ),
     click.option(
         "--default-mode",
@@ -243,12 +250,13 @@ def start_logs(settings: dict[str, Any]) -> None:
 
 def server_config(settings: dict[str, Any]) -> ServerConfig:
     """Return the settings as a value. Raises BadConfig."""
-    metrics = settings["metrics_listen"]
     security = security_of(settings)
     return ServerConfig(
         listen=parse_listen(settings["listen"], security),
         database=parse_store(settings["store"]),
-        metrics_listen=None if metrics == "off" else TcpAddress.parse(metrics),
+        metrics_listen=parse_metrics_listen(
+            settings["metrics_listen"], public=settings["metrics_public"]
+        ),
         default_mode=Mode(settings["default_mode"]),
         limits=Limits(entries_per_list=settings["max_entries"]),
         max_request_bytes=settings["max_request_bytes"],

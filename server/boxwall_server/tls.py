@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.clock import Clock
 from boxwall_server.config import Security
-from boxwall_server.files import BadFile, Kept
+from boxwall_server.files import BadFile, Kept, NotYet
 from boxwall_server.metrics import Metrics
 
 
@@ -92,9 +92,7 @@ def read_tls(
     if now >= expires:
         raise BadFile(f"{names[0]} expired at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
     if now < begins:
-        raise BadFile(
-            f"{names[0]} is not valid yet: {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
-        )
+        raise NotYet(f"{names[0]} is not valid yet: {leaf.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}")
     if client_ca is not None:
         _certificates(client_ca, names[2])
     configuration = grpc.ssl_server_certificate_configuration(

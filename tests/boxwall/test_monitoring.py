@@ -2,14 +2,16 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from boxwall.monitoring import CannotListen, monitoring_app, serve_monitoring
+from boxwall import monitoring
+from boxwall.monitoring import MAX_AT_ONCE, CannotListen, monitoring_app, serve_monitoring
 from boxwall_server.metrics import Metrics
 
 NAMES = [
@@ -104,6 +106,52 @@ def test_a_client_that_says_nothing_does_not_keep_others_from_asking() -> None:
     ):
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
+
+
+def test_only_so_many_connections_are_served_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        serve_monitoring("127.0.0.1", 0, Metrics().registry, lambda: True) as port,
+        ExitStack() as stack,
+    ):
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            for _ in range(MAX_AT_ONCE)
+        ]
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as more:
+                assert more.recv(1) == b""
+        silent[0].close()
+        deadline = time.monotonic() + 5
+        while not _is_answered(port):
+            assert time.monotonic() < deadline
+
+
+def _is_answered(port: int) -> bool:
+    """Ask; a slot that was given back is free when its thread has ended."""
+    try:
+        with connected(port) as connection:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().read() == b"serving\n"
+    except (http.client.HTTPException, OSError):
+        return False
+
+
+def test_a_client_that_speaks_ever_so_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "LONGEST", 0.2)
+    with (
+        serve_monitoring("127.0.0.1", 0, Metrics().registry, lambda: True) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=5) as slow,
+    ):
+        slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+        with pytest.raises(OSError):  # noqa: PT011  # reset, or a broken pipe
+            _say_for_seconds(slow, 5)
+
+
+def _say_for_seconds(client: socket.socket, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        client.sendall(b"X")
+        time.sleep(0.01)
 
 
 def test_an_address_that_is_taken_is_refused_with_the_way_out() -> None:

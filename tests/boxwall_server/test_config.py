@@ -15,6 +15,7 @@ from boxwall_server.config import (
     TcpAddress,
     UnixAddress,
     parse_listen,
+    parse_metrics_listen,
     parse_store,
 )
 from boxwall_server.store.postgres_url import PostgresUrl
@@ -71,6 +72,16 @@ def test_with_less_only_this_machine_reaches_it(security: Security, lacking: str
     assert parse_listen("127.0.0.1:50051", security) == TcpAddress("127.0.0.1", 50051)
     with pytest.raises(BadConfig, match=f"this server has {lacking}.*boxwall certs init"):
         parse_listen("0.0.0.0:50051", security)
+
+
+def test_metrics_are_for_this_machine_unless_that_is_said() -> None:
+    for text in ("127.0.0.1:9464", "localhost:9464", "[::1]:9464"):
+        assert parse_metrics_listen(text) == TcpAddress.parse(text)
+    assert parse_metrics_listen("off") is None
+    for text in ("0.0.0.0:9464", "[::]:9464", "10.0.0.1:9464", "metrics.example:9464"):
+        with pytest.raises(BadConfig, match=r"name tenants and nodes.*--metrics-public"):
+            parse_metrics_listen(text)
+        assert parse_metrics_listen(text, public=True) == TcpAddress.parse(text)
 
 
 INCOMPLETE: dict[str, dict[str, Path | str]] = {

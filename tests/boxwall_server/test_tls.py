@@ -19,11 +19,15 @@ from boxwall.v1 import (
     stream_pb2,
 )
 from boxwall_server.app import App
+from boxwall_server.changes.change import Timestamp
 from boxwall_server.clock import SystemClock
 from boxwall_server.config import BadConfig, Security, ServerConfig, TcpAddress
+from boxwall_server.files import LOOK_EVERY
 from boxwall_server.metrics import Metrics
 from boxwall_server.store.memory import MemoryStore
+from boxwall_server.tls import ServerTls
 from fakes.authority import DAY, NOW, SERVER, Authority, Issued
+from fakes.clock import FakeClock
 from fakes.identities import bearing, token_entry, write_tokens
 from fakes.service import refusal
 
@@ -62,9 +66,10 @@ class Secure:
 
     def look(self) -> None:
         """What a second of running does."""
-        for kept, changed in self.app.guard._files:
-            if kept.look():
-                changed()
+        for _ in range(round(1 / LOOK_EVERY)):
+            for kept, changed in self.app.guard._files:
+                if kept.look():
+                    changed()
 
     def replace(self, pair: Issued) -> None:
         """Put another certificate and key in place."""
@@ -219,6 +224,34 @@ async def test_a_revoked_certificate_ends_its_streams_and_comes_in_no_more(tmp_p
         assert (await served.create(shows=CA.node("n1"))).id
 
 
+async def test_a_revoked_certificate_ends_the_streams_of_tokens_on_its_connection(
+    tmp_path: Path,
+) -> None:
+    lost, kept = (CA.issue(uris=[f"spiffe://boxwall/client/{name}"]) for name in ("a", "b"))
+    async with (
+        secured(tmp_path, asks_clients=True) as served,
+        served.channel(shows=lost) as one,
+        served.channel(shows=kept) as other,
+    ):
+        watches = [
+            bearing(box_service_pb2_grpc.BoxServiceStub(channel), "root").WatchBoxes(
+                box_service_pb2.WatchBoxesRequest()
+            )
+            for channel in (one, other)
+        ]
+        for watch in watches:
+            await watch.read()
+        write_tokens(
+            tmp_path / "tokens.toml", token_entry("root", "admin"), revoked=(lost.fingerprint,)
+        )
+        served.look()
+        served.app.guard.check_streams(served.app.hub)
+        assert await watches[0].code() is grpc.StatusCode.UNAUTHENTICATED
+        await create(other)
+        assert (await watches[1].read()).HasField("changes")
+        watches[1].cancel()
+
+
 async def test_a_new_certificate_is_for_new_connections_and_old_ones_go_on(tmp_path: Path) -> None:
     async with secured(tmp_path) as served, served.channel() as old:
         await create(old)
@@ -283,6 +316,24 @@ async def test_what_cannot_serve_leaves_the_last_good_in_force_and_says_so(
         assert "PRIVATE KEY" not in str(said)
         stale = served.app.metrics.registry.get_sample_value("boxwall_stale_file", {"file": "tls"})
         assert stale == 1
+
+
+async def test_a_certificate_that_is_put_there_early_is_taken_up_when_it_becomes_valid(
+    tmp_path: Path,
+) -> None:
+    clock, metrics = FakeClock(Timestamp(round(NOW.timestamp() * 1e6))), Metrics()
+    certificate, key = CA.server().write(tmp_path, "server")
+    security = Security(tls_cert=certificate, tls_key=key)
+    with capture_logs() as logs:
+        files = ServerTls(security, clock, metrics).files
+        CA.server(begins=NOW + DAY / 2).write(tmp_path, "server")
+        for _ in range(5):
+            assert not files.look()
+        clock.advance(DAY.total_seconds() / 2)
+        assert files.look()
+        assert not files.look()
+    assert [log["event"] for log in logs] == ["file_unusable", "file_reloaded"]
+    assert metrics.registry.get_sample_value("boxwall_stale_file", {"file": "tls"}) == 0
 
 
 @pytest.mark.parametrize(("files", "complaint"), BAD_PAIRS.values(), ids=BAD_PAIRS)

@@ -27,6 +27,11 @@ def item(box_id: str, revision: int, size: int = 1) -> Item:
     return Item(box_id=box_id, revision=Revision(revision), payload=b"x" * size)
 
 
+def refusal(box_id: str, revision: int = 0) -> Item:
+    """What a node gets for a box that it may not host."""
+    return Item(box_id=box_id, revision=Revision(revision), payload=b"not yours", is_refusal=True)
+
+
 def record(box_id: str = "b1", revision: int = 1, **fields: Any) -> BoxRecord:
     """A box as its write at `revision` left it."""
     defaults: dict[str, Any] = {

@@ -8,12 +8,13 @@ START = Timestamp(1_700_000_000_000_000)
 class FakeClock:
     """Both clocks of `boxwall_server.clock.Clock`, moved together."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Timestamp = START) -> None:
+        self._start = start
         self._elapsed = 0.0
 
     def now(self) -> Timestamp:
         """Microseconds since 1970."""
-        return Timestamp(START + round(self._elapsed * 1_000_000))
+        return Timestamp(self._start + round(self._elapsed * 1_000_000))
 
     def steady(self) -> float:
         """Seconds since some start."""

@@ -1,6 +1,5 @@
 """`boxwall certs`: a private CA and certificates, for installations without one of their own."""
 
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from boxwall.cli.files import replace_file
 from boxwall.cli.render.documents import Document
 from boxwall.cli.session import current_session
 from boxwall.cli.settings import client_options
@@ -87,6 +87,8 @@ def init(folder: Path, trust_domain: str, days: int) -> None:
 @client_options
 def server(hosts: tuple[str, ...], name: str, folder: Path, days: int, replace: bool) -> None:
     """Make a certificate for a control plane that clients call by HOST (names or addresses)."""
+    if name == _CA:
+        raise BadConfig(f"{_CA}.pem and {_CA}.key are the CA itself; choose another --name")
     _issue(folder, name, replace, lambda ca: ca.server(hosts, _now(), timedelta(days=days)))
 
 
@@ -143,8 +145,8 @@ def _write(folder: Path, name: str, made: Issued, *, replace: bool) -> None:
         way_out = "" if name == _CA else "; to renew it: --replace"
         raise BadConfig(f"{there[0]} is there already; nothing was changed{way_out}")
     try:
-        _put(key, made.key, 0o600)
-        _put(certificate, made.certificate, 0o644)
+        replace_file(key, made.key, 0o600)
+        replace_file(certificate, made.certificate, 0o644)
     except OSError as exc:
         raise BadConfig(f"{exc.filename} cannot be written: {exc.strerror}") from exc
     session = current_session()
@@ -164,15 +166,6 @@ def _document(certificate: Path, key: Path, made: Issued) -> Document:
         "expire_time": made.expires.isoformat(),
         "sha256": made.fingerprint,
     }
-
-
-def _put(path: Path, content: bytes, mode: int) -> None:
-    """Write a file at once or not at all; a key is never readable for others, not even briefly."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as opened:
-        opened.write(content)
-    beside.replace(path)
 
 
 def _name_of(kind: str, tenant: str, name: str) -> str:

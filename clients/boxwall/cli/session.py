@@ -12,7 +12,7 @@ import click
 from boxwall.cli.render.documents import Document, Json, json_text
 from boxwall.cli.render.problems import problem_document, problem_of, warning_lines
 from boxwall.cli.render.text import Cell, Table, Tone, lines_of, safe
-from boxwall.cli.settings import Settings, asks_for_json, settings_of
+from boxwall.cli.settings import Settings, asks_for_json, settings_of, verb_of
 from boxwall.policy import PolicyError, PolicyWarning
 from boxwall.sdk.errors import BoxwallError
 
@@ -58,6 +58,7 @@ class Session:
                 self._settings.tls_ca,
                 cert=self._settings.tls_cert,
                 key=self._settings.tls_key,
+                token_file=self._settings.token_file,
                 tenant=self._settings.tenant,
                 timeout=self._settings.timeout,
                 retries=_RETRIES,
@@ -124,10 +125,11 @@ def current_session() -> Session:
 
 def report(error: BoxwallError | PolicyError) -> int:
     """Print an error to stderr; return the exit status."""
-    problem = problem_of(error)
-    context = click.get_current_context(silent=True)
-    if context is not None and asks_for_json(context):
-        click.echo(json_text(problem_document(error)), err=True)
+    context = click.get_current_context()
+    verb = verb_of(context)
+    problem = problem_of(error, verb)
+    if asks_for_json(context):
+        click.echo(json_text(problem_document(error, verb)), err=True)
     else:
         for line in problem.lines:
             click.echo(line, err=True)

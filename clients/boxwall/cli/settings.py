@@ -20,6 +20,7 @@ from boxwall.cli.duration import parse_duration
 F = TypeVar("F", bound=Callable[..., Any])
 
 _META: Final = "boxwall.settings"
+_VERB: Final = "boxwall.verb"
 DEFAULT_TIMEOUT: Final = "10s"
 
 
@@ -46,6 +47,15 @@ class Layers:
         """Return the value that counts. None: nothing was given."""
         return self._values[name][1] if name in self._values else None
 
+    def one_of(self, first: str, second: str) -> tuple[str | None, str | None]:
+        """Return two values of which one can count: that of the higher rank. Raises UsageError."""
+        one, other = self._values.get(first), self._values.get(second)
+        if one and other and one[0] == other[0]:
+            raise click.UsageError(f"Give --{first} or --{second}, not both.")
+        if one and other:
+            one, other = (one, None) if one[0] > other[0] else (None, other)
+        return one and one[1], other and other[1]
+
     def is_from_command_line(self, name: str) -> bool:
         """Return whether the value that counts was typed for this very command."""
         return name in self._values and self._values[name][0] is Rank.COMMAND_LINE
@@ -57,6 +67,7 @@ class Settings:
 
     server: str | None
     token: str | None = field(repr=False)
+    token_file: str | None
     tls_ca: str | None
     tls_cert: str | None
     tls_key: str | None
@@ -68,7 +79,14 @@ class Settings:
     def without_credentials(self, server: str) -> Self:
         """Return these settings for another server, which must not get what is for the first."""
         return replace(
-            self, server=server, token=None, tls_ca=None, tls_cert=None, tls_key=None, tenant=None
+            self,
+            server=server,
+            token=None,
+            token_file=None,
+            tls_ca=None,
+            tls_cert=None,
+            tls_key=None,
+            tenant=None,
         )
 
 
@@ -96,6 +114,12 @@ _OPTIONS: Final = (
         "TOKEN",
         "Who is calling. Better in BOXWALL_TOKEN: others can see the command line.",
         ("BOXWALL_TOKEN",),
+    ),
+    _Option(
+        ("--token-file",),
+        "FILE",
+        "File that holds the token, instead of --token; read for each call.",
+        ("BOXWALL_TOKEN_FILE",),
     ),
     _Option(
         ("--tls-ca",),
@@ -149,9 +173,11 @@ def settings_of(context: click.Context) -> Settings:
         timeout = parse_duration(layers.get("timeout") or DEFAULT_TIMEOUT)
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--timeout") from exc
+    token, token_file = layers.one_of("token", "token-file")
     return Settings(
         server=layers.get("server"),
-        token=layers.get("token"),
+        token=token,
+        token_file=token_file,
         tls_ca=layers.get("tls-ca"),
         tls_cert=layers.get("tls-cert"),
         tls_key=layers.get("tls-key"),
@@ -169,6 +195,12 @@ def asks_for_json(context: click.Context) -> bool:
     return layers.get("output") == "json"
 
 
+def verb_of(context: click.Context) -> str:
+    """Return the command that was called, such as "boxwall box list", also once it has ended."""
+    verb: str = context.meta.get(_VERB, context.command_path)
+    return verb
+
+
 def _with_options(command: F, *, reads_environment: bool) -> F:
     for option in reversed(_OPTIONS):
         command = click.option(
@@ -184,6 +216,7 @@ def _with_options(command: F, *, reads_environment: bool) -> F:
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    context.meta[_VERB] = context.command_path  # the last to read its options is the one that runs
     if not value or parameter.name is None:
         return
     source = context.get_parameter_source(parameter.name)

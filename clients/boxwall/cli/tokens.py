@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from boxwall.cli.duration import parse_duration
+from boxwall.cli.files import one_at_a_time, replace_file
 from boxwall.cli.render.documents import Document
 from boxwall.cli.session import current_session
 from boxwall.cli.settings import client_options
@@ -129,19 +130,14 @@ def _read(file: Path) -> str:
 
 
 def _add(file: Path, entry: str) -> None:
-    """Add an entry in one step: a server that looks meanwhile sees the file before or after."""
-    before = _read(file) if file.exists() else ""
-    if before.strip() == "tokens = []":
-        before = ""
-    after = f"{before.rstrip()}\n\n{entry}" if before.strip() else entry
-    _check(after, f"{file} with the new entry: ")
-    beside = file.with_name(f".{file.name}.new")
+    """Add an entry, and lose none that others add at the same time."""
     try:
-        beside.unlink(missing_ok=True)
-        beside.touch(mode=0o600, exist_ok=False)
-        beside.write_text(after)
-        if before:
-            beside.chmod(file.stat().st_mode & 0o777)
-        beside.replace(file)
+        with one_at_a_time(file):
+            before = _read(file) if file.exists() else ""
+            if before.strip() == "tokens = []":
+                before = ""
+            after = f"{before.rstrip()}\n\n{entry}" if before.strip() else entry
+            _check(after, f"{file} with the new entry: ")
+            replace_file(file, after.encode(), 0o600)
     except OSError as exc:
         raise BadConfig(f"{file} cannot be written: {exc.strerror}") from exc

@@ -17,9 +17,10 @@ class Client:
     """Give one to the calls of Box as `client=`; without, they use one made from the environment.
 
     `server` is "HOST:PORT", "unix:/path", or for several servers "IP:PORT,IP:PORT"
-    (`BOXWALL_SERVER`, default localhost:50051), `token` who is calling (`BOXWALL_TOKEN`), `ca` a
-    PEM file of certificates to trust, or "system" for those of this machine (`BOXWALL_CA`; without,
-    the connection is not encrypted). `cert` and `key` are PEM files for a server that asks for a
+    (`BOXWALL_SERVER`, default localhost:50051), `token` who is calling (`BOXWALL_TOKEN`), or
+    `token_file` a file that says so and is read for each call (`BOXWALL_TOKEN_FILE`), `ca` a PEM
+    file of certificates to trust, or "system" for those of this machine (`BOXWALL_CA`; without, the
+    connection is not encrypted). `cert` and `key` are PEM files for a server that asks for a
     certificate (`BOXWALL_TLS_CERT`, `BOXWALL_TLS_KEY`). A token is never sent in clear to another
     machine. `tenant` is for administrators, who may act in any (`BOXWALL_TENANT`). `timeout`
     (seconds) bounds every call together with its retries, on top of the time that a call is asked
@@ -41,6 +42,7 @@ class Client:
         *,
         cert: str | None = None,
         key: str | None = None,
+        token_file: str | None = None,
         tenant: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
@@ -48,7 +50,14 @@ class Client:
     ) -> None:
         environ = os.environ if environ is None else environ
         self._endpoint = endpoint(
-            server, token, ca, cert=cert, key=key, tenant=tenant, environ=environ
+            server,
+            token,
+            ca,
+            cert=cert,
+            key=key,
+            token_file=token_file,
+            tenant=tenant,
+            environ=environ,
         )
         self._connection = Connection(self._endpoint, timeout=timeout, retries=retries)
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypeVar
 import grpc
 from google.protobuf.message import DecodeError
 
-from boxwall.sdk.credentials import Credentials, read_credentials
+from boxwall.sdk.credentials import Credentials, read_credentials, read_token
 from boxwall.sdk.endpoint import Endpoint
 from boxwall.sdk.errors import (
     BadConfig,
@@ -54,27 +54,14 @@ class Connection:
         self._retired: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._boxes: Any = None
-        self._nodes: Any = None
-        self._enforcement: Any = None
-
-    @property
-    def boxes(self) -> Any:
+        self.boxes: Any = Service(self._open, box_service_pb2_grpc.BoxServiceStub)
         """The stub of BoxService; generated code has no types for it."""
-        self._open()
-        return self._boxes
-
-    @property
-    def nodes(self) -> Any:
+        self.nodes: Any = Service(self._open, node_service_pb2_grpc.NodeServiceStub)
         """The stub of NodeService."""
-        self._open()
-        return self._nodes
-
-    @property
-    def enforcement(self) -> Any:
+        self.enforcement: Any = Service(
+            self._open, enforcement_service_pb2_grpc.EnforcementServiceStub
+        )
         """The stub of EnforcementService."""
-        self._open()
-        return self._enforcement
 
     async def call(
         self,
@@ -99,7 +86,7 @@ class Connection:
             now = clock()
             request = _made(make_request, max(0.0, wait - (now - began)))
             try:
-                return await self._attempt(method, request, deadline - now)
+                return await self._attempt(method, request, deadline)
             except Unavailable as exc:
                 delay = backoff.next_delay(exc.retry_after or 0.0)
                 late = clock() + delay >= deadline
@@ -118,7 +105,7 @@ class Connection:
         stream is cancelled when the generator is closed.
         """
         requests = Requests(request) if isinstance(request, AsyncIterator) else None
-        call = method(requests or request, metadata=self._metadata)
+        call = method(requests or request, metadata=self._metadata())
         try:
             while True:
                 async with asyncio.timeout_at(dead_at()):
@@ -149,8 +136,11 @@ class Connection:
 
     async def is_serving(self, *, timeout: float | None = None) -> bool:
         """Return what the server says about its health. Raises BoxwallError if it says nothing."""
-        channel = self._open()
-        check: Callable[..., Any] = channel.unary_unary(_HEALTH_METHOD)
+
+        def check(request: bytes, **how: Any) -> Any:
+            method: Callable[..., Any] = self._open().unary_unary(_HEALTH_METHOD)
+            return method(request, **how)
+
         answer: bytes = await self.call(check, lambda _: b"", repeatable=True, timeout=timeout)
         return answer == _SERVING
 
@@ -182,20 +172,31 @@ class Connection:
         if older is not None:
             await older.close()
 
-    async def _attempt(self, method: Callable[..., Any], request: object, timeout: float) -> Any:
-        self._open()
+    async def _attempt(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+        """Call once; twice if the connection's certificate is not good any more, and there is
+        another by now. A call that is refused for who makes it has done nothing.
+        """
+        channel = self._open()
+        try:
+            return await self._once(method, request, deadline)
+        except Unauthenticated:
+            if self._channel is channel:
+                raise
+            return await self._once(method, request, deadline)
+
+    async def _once(self, method: Callable[..., Any], request: object, deadline: float) -> Any:
+        timeout = deadline - asyncio.get_running_loop().time()
         if timeout <= 0:
             raise TimedOut("no answer in time; give it longer with timeout=, or try again")
         try:
-            return await method(request, timeout=timeout, metadata=self._metadata)
+            return await method(request, timeout=timeout, metadata=self._metadata())
         except grpc.aio.AioRpcError as exc:
             raise await self._failed(exc) from exc
         except DecodeError as exc:
             raise Unavailable(f"the answer of {self._endpoint} cannot be read") from exc
 
-    @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        token, tenant = self._endpoint.token, self._endpoint.tenant
+        token, tenant = read_token(self._endpoint), self._endpoint.tenant
         return (
             *([] if token is None else [("authorization", f"Bearer {token}")]),
             *([] if tenant is None else [("boxwall-tenant", tenant)]),
@@ -209,12 +210,32 @@ class Connection:
             self._loop = loop
             self._credentials = read_credentials(self._endpoint)
             self._channel = _channel(self._endpoint, self._credentials)
-            self._boxes = box_service_pb2_grpc.BoxServiceStub(self._channel)
-            self._nodes = node_service_pb2_grpc.NodeServiceStub(self._channel)
-            self._enforcement = enforcement_service_pb2_grpc.EnforcementServiceStub(self._channel)
         elif self._loop is not loop:
             raise BadConfig("the client belongs to another event loop; make one in this loop")
         return self._channel
+
+
+class Service:
+    """A stub whose methods go to the channel there is when they are called.
+
+    Between two attempts of one call the channel may have been replaced, and the first be gone.
+    """
+
+    def __init__(
+        self, channel: Callable[[], grpc.aio.Channel], stub: Callable[[grpc.aio.Channel], Any]
+    ) -> None:
+        self._channel = channel
+        self._stub = stub
+        self._made: tuple[grpc.aio.Channel, Any] | None = None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def method(request: object, **how: Any) -> Any:
+            channel = self._channel()
+            if self._made is None or self._made[0] is not channel:
+                self._made = channel, self._stub(channel)
+            return getattr(self._made[1], name)(request, **how)
+
+        return method
 
 
 class Requests:

@@ -1,9 +1,9 @@
-"""The files that TLS needs at the client, read when a connection is opened."""
+"""The files of a client: for TLS, read when a connection is opened; of its token, for each call."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from boxwall.sdk.endpoint import SYSTEM_ROOTS, Endpoint
+from boxwall.sdk.endpoint import SYSTEM_ROOTS, Endpoint, check_token
 from boxwall.sdk.errors import BadConfig
 
 
@@ -33,6 +33,24 @@ def read_credentials(endpoint: Endpoint) -> Credentials | None:
         ),
         key=_read(endpoint.key, "key", b"PRIVATE KEY-----", "private key"),
     )
+
+
+def read_token(endpoint: Endpoint) -> str | None:
+    """Return the token of an endpoint; from its file as it is now. None: it has none.
+
+    Raises BadConfig, which never shows what is in the file.
+    """
+    if endpoint.token_file is None:
+        return endpoint.token
+    path = endpoint.token_file
+    try:
+        token = Path(path).read_bytes().decode("latin-1").strip()
+    except OSError as exc:
+        raise BadConfig(f"the token file {path} cannot be read: {exc.strerror}") from exc
+    if not token:
+        raise BadConfig(f"the token file {path} is empty")
+    check_token(token)
+    return token
 
 
 def _read(path: str, what: str, marker: bytes, holds: str) -> bytes:

@@ -1,7 +1,7 @@
 """Where a client connects, how, and as whom: settings parsed once into a frozen value. Pure.
 
-Settings come from arguments, else from `BOXWALL_SERVER`, `BOXWALL_TOKEN`, `BOXWALL_CA`,
-`BOXWALL_TLS_CERT` and `BOXWALL_TLS_KEY`.
+Settings come from arguments, else from `BOXWALL_SERVER`, `BOXWALL_TOKEN` or `BOXWALL_TOKEN_FILE`,
+`BOXWALL_CA`, `BOXWALL_TLS_CERT` and `BOXWALL_TLS_KEY`.
 """
 
 import ipaddress
@@ -33,6 +33,8 @@ class Endpoint:
     """File of the client's own certificate, for servers that ask for one; with `key`."""
     key: str | None = None
     token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    """File that holds the token, read for each call; never with `token`."""
     tenant: str | None = None
     """For administrators: whose boxes and nodes are meant. None: those of the caller's tenant."""
 
@@ -52,6 +54,7 @@ def endpoint(
     *,
     cert: str | None = None,
     key: str | None = None,
+    token_file: str | None = None,
     tenant: str | None = None,
     environ: Mapping[str, str],
 ) -> Endpoint:
@@ -60,7 +63,7 @@ def endpoint(
     Raises BadConfig for what cannot be, and for a token that would travel in clear.
     """
     server = server or environ.get("BOXWALL_SERVER") or DEFAULT_SERVER
-    token = token or environ.get("BOXWALL_TOKEN") or None
+    token, token_file = _one_token(token, token_file, environ)
     ca = ca or environ.get("BOXWALL_CA") or None
     cert = cert or environ.get("BOXWALL_TLS_CERT") or None
     key = key or environ.get("BOXWALL_TLS_KEY") or None
@@ -70,8 +73,8 @@ def endpoint(
     if tenant is not None and not _can_be_sent(tenant):
         raise BadConfig(f"{tenant[:80]!a} cannot be the name of a tenant")
     if token is not None:
-        _check_token(token)
-    if token is not None and ca is None and not is_local:
+        check_token(token)
+    if (token or token_file) and ca is None and not is_local:
         raise BadConfig(
             f"the token would be sent to {target} in clear, where others can read it; name the "
             f'certificates to trust with BOXWALL_CA (a PEM file, or "{SYSTEM_ROOTS}"), or connect '
@@ -85,6 +88,7 @@ def endpoint(
         cert=cert,
         key=key,
         token=token,
+        token_file=token_file,
         tenant=tenant,
     )
 
@@ -124,6 +128,17 @@ def _may_be_several(target: str) -> bool:
         return False
     is_name = _family(target) is None and target.rpartition(":")[0].lower() != "localhost"
     return "," in target or is_name
+
+
+def _one_token(
+    token: str | None, token_file: str | None, environ: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Return the token, or the file that holds it, or neither: arguments before the environment."""
+    if not token and not token_file:
+        token, token_file = environ.get("BOXWALL_TOKEN"), environ.get("BOXWALL_TOKEN_FILE")
+    if token and token_file:
+        raise BadConfig("give a token, or the file that holds it, not both")
+    return token or None, token_file or None
 
 
 def _read_target(server: str) -> tuple[str, bool]:
@@ -179,7 +194,8 @@ def _check_pair(cert: str | None, key: str | None, ca: str | None) -> None:
         )
 
 
-def _check_token(token: str) -> None:
+def check_token(token: str) -> None:
+    """Raise BadConfig for what cannot be a token."""
     # gRPC would refuse it too, with the token in the error.
     if not _can_be_sent(token):
         raise BadConfig(

@@ -16,6 +16,7 @@
     ├── NotEnforced           the write is durable, but not in force everywhere (yet)
     ├── Unauthenticated       no token, or a wrong one
     ├── PermissionDenied      the token does not allow it
+    ├── QuotaExceeded         the tenant has as much as it may have; waiting does not help
     ├── Unavailable           nobody answered, or not now; try again after `retry_after`
     │   ├── NoAgent           no agent answers on this node
     │   ├── TimedOut          no answer in time; a write may or may not have happened
@@ -161,6 +162,10 @@ class Unauthenticated(BoxwallError):
 
 class PermissionDenied(BoxwallError):
     """The server knows the caller, who may not do this."""
+
+
+class QuotaExceeded(BoxwallError):
+    """The tenant has as many boxes as it may have: delete one, or have the limit raised."""
 
 
 class Unavailable(BoxwallError):

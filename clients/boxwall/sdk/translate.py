@@ -83,6 +83,7 @@ def _unexpected(wire: WireError) -> errors.BoxwallError:
 _OF_REASON: Final[Mapping[ErrorReason, _Make]] = {
     ErrorReason.INVALID_POLICY: _invalid(errors.InvalidPolicy),
     ErrorReason.CANNOT_ATTACH: _plain(errors.CannotAttach),
+    ErrorReason.QUOTA_EXCEEDED: _plain(errors.QuotaExceeded),
     ErrorReason.NOT_IN_FORCE: _plain(errors.CannotAttach),
     ErrorReason.NOT_ATTACHED: _about(errors.NotAttached),
     ErrorReason.BOX_NOT_FOUND: _about(errors.BoxNotFound),

@@ -106,7 +106,13 @@ STATUS_OF_REASON: Final[Mapping[ErrorReason, grpc.StatusCode]] = {
     ErrorReason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-_RETRYABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+_RETRYABLE: Final = frozenset(
+    reason
+    for reason, status in STATUS_OF_REASON.items()
+    if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    and reason is not ErrorReason.QUOTA_EXCEEDED
+)
+"""A tenant that has as much as it may have does not get more by waiting."""
 DEFAULT_RETRY_DELAY: Final = 1.0
 """Seconds, for retryable errors that say nothing better."""
 
@@ -115,7 +121,8 @@ class ApiError(Exception):
     """A refusal on its way to a client.
 
     `resource` is (type, name), for NOT_FOUND and ALREADY_EXISTS. `retry_after` is in seconds;
-    statuses that can be retried always carry one. `facts` are more key-value pairs for programs.
+    refusals that waiting can help with always carry one. `facts` are more key-value pairs for
+    programs.
     """
 
     def __init__(
@@ -179,7 +186,7 @@ def status_of(error: ApiError) -> status_pb2.Status:
         details.append(
             _packed(error_details_pb2.ResourceInfo(resource_type=kind, resource_name=name))
         )
-    if error.status in _RETRYABLE:
+    if error.reason in _RETRYABLE:
         delay = DEFAULT_RETRY_DELAY if error.retry_after is None else error.retry_after
         info = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=0))
         info.retry_delay.FromMilliseconds(round(delay * 1000))

@@ -85,6 +85,16 @@ class Entry:
     revision: Revision
     """Policy revision, or the revision of the deletion. 0: there never was such a box."""
     policy: PolicyBytes | None
+    placed_on: str = ""
+    """The node that may host the box. Empty: any, or there is no box."""
+
+
+def may_host(node_id: str, placed_on: str, *, only_placed: bool) -> bool:
+    """Return whether a node may host a box that is placed on `placed_on` ("": nowhere).
+
+    Whoever attaches, delivers or counts asks this, and nothing else.
+    """
+    return placed_on == node_id or not (placed_on or only_placed)
 
 
 def entry_of(change: Change) -> Entry:
@@ -97,4 +107,10 @@ def entry_of(change: Change) -> Entry:
 
 def entry_of_record(box: BoxRecord) -> Entry:
     """Return what nodes have to do for a box as it stands."""
-    return Entry(box_id=box.id, uid=box.uid, revision=box.policy_revision, policy=box.policy)
+    return Entry(
+        box_id=box.id,
+        uid=box.uid,
+        revision=box.policy_revision,
+        policy=box.policy,
+        placed_on=box.node_id,
+    )

@@ -27,6 +27,8 @@ class Item:
     revision: Revision
     """Of the change; an item with a higher one replaces it."""
     payload: bytes
+    is_refusal: bool = False
+    """Whether it says that the node may not host the box: it puts nothing in force."""
 
 
 class FrameKind(Enum):
@@ -157,7 +159,10 @@ class NodeFeed:
         self._merge(items)
 
     def refuse(self, item: Item) -> None:
-        """Send an item about a box that is not in the scope, once."""
+        """Send a refusal, once, and want no more changes of its box."""
+        if not item.is_refusal:
+            raise IllegalInput("an item that is to be put in force is no refusal")
+        self.narrow([item.box_id])
         self._pending[item.box_id] = item
 
     def change(self, item: Item) -> None:
@@ -187,7 +192,8 @@ class NodeFeed:
     def acknowledge(self, cursor: Cursor) -> list[tuple[str, Revision]]:
         """Return what this acknowledgement puts in force: (box id, revision), the oldest first.
 
-        Acknowledging again is allowed, and gives nothing. Raises NeverSent, having changed nothing.
+        That a node has heard a refusal puts nothing in force. Acknowledging again is allowed, and
+        gives nothing. Raises NeverSent, having changed nothing.
         """
         if not 0 < cursor.frame <= self._frames:
             raise NeverSent(f"frame {cursor.frame} was never sent on this stream")
@@ -233,7 +239,7 @@ class NodeFeed:
             taken.append(item)
         for item in taken:
             del self._pending[item.box_id]
-            if item.box_id in self._scope:
+            if item.box_id in self._scope and not item.is_refusal:
                 self._scope[item.box_id] = item.revision
         return tuple(taken)
 
@@ -250,7 +256,7 @@ class NodeFeed:
                 self._frames,
                 cursor,
                 now,
-                tuple((item.box_id, item.revision) for item in items),
+                tuple((item.box_id, item.revision) for item in items if not item.is_refusal),
             )
         )
         return Frame(kind=kind, cursor=cursor, items=items, last=whole)

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from boxwall_server.changes.change import Timestamp
@@ -17,7 +18,7 @@ from boxwall_server.identity.certificates import (
     names_of,
     node_caller,
 )
-from boxwall_server.identity.tokens import TokenTable, is_in_time
+from boxwall_server.identity.tokens import TokenTable
 
 _SCHEME = "bearer "
 
@@ -66,20 +67,25 @@ class Authenticator:
         """
         if not self._needs_identity:
             return ANYONE
-        names = self._names(certificate)
+        names = self._names(certificate, now)
         if authorizations:
-            return self._by_token(authorizations, now)
-        if names is not None:
-            return self._by_certificate(names, now)
-        raise Unknown(Flaw.NONE_GIVEN)
+            caller = self._by_token(authorizations, now)
+        elif names is not None:
+            caller = self._by_certificate(names, now)
+        else:
+            raise Unknown(Flaw.NONE_GIVEN)
+        if names is None:
+            return caller
+        return replace(caller, connection=names.fingerprint, connection_expires=names.expires)
 
     def stands(self, caller: Caller, now: Timestamp) -> bool:
         """Return whether a caller who was identified before still is who it was."""
         if not self._needs_identity:
             return True
-        if caller.by_certificate:
-            return caller.credential not in self.tokens.revoked and is_in_time(caller, now)
-        return self.tokens.stands(caller, now)
+        expires = caller.connection_expires
+        if caller.connection in self.tokens.revoked or (expires is not None and now >= expires):
+            return False
+        return caller.by_certificate or self.tokens.stands(caller, now)
 
     def _by_token(self, authorizations: Sequence[str], now: Timestamp) -> Caller:
         if len(authorizations) != 1 or not authorizations[0].lower().startswith(_SCHEME):
@@ -89,8 +95,10 @@ class Authenticator:
             raise Unknown(Flaw.WRONG_TOKEN)
         return caller
 
-    def _names(self, certificate: bytes | None) -> CertificateNames | None:
-        """Read the certificate of the connection. One that is revoked spoils it for tokens too."""
+    def _names(self, certificate: bytes | None, now: Timestamp) -> CertificateNames | None:
+        """Read the certificate of the connection. One that is revoked, or has expired since it
+        opened the connection, spoils it for tokens too.
+        """
         if certificate is None or not self._takes_certificates:
             return None
         try:
@@ -99,6 +107,8 @@ class Authenticator:
             raise Unknown(Flaw.WRONG_CERTIFICATE) from exc
         if names.fingerprint in self.tokens.revoked:
             raise Unknown(Flaw.REVOKED)
+        if now >= names.expires:
+            raise Unknown(Flaw.WRONG_CERTIFICATE)
         return names
 
     def _by_certificate(self, names: CertificateNames, now: Timestamp) -> Caller:

@@ -51,6 +51,10 @@ class Caller:
     """Whether a certificate proved it, not a token."""
     credential: str = ""
     """Which credential proved it: the digest of a token or of a certificate; never a secret."""
+    connection: str = ""
+    """Fingerprint of the certificate that opened its connection. Empty: none was asked for."""
+    connection_expires: Timestamp | None = None
+    """When that certificate ceases to be valid."""
 
 
 NOBODY: Final = Caller()

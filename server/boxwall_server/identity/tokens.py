@@ -17,7 +17,7 @@ import hmac
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -72,9 +72,12 @@ class TokenTable:
         return found if found is not None and is_in_time(found, now) else None
 
     def stands(self, caller: Caller, now: Timestamp) -> bool:
-        """Return whether a caller that was found by its token would be found again, as it is."""
+        """Return whether a caller that was found by its token would be found again, as it is.
+
+        When it expires, the table says: a token can be prolonged, or cut short, while it is in use.
+        """
         known = self._callers.get(caller.credential[:_INDEXED], ())
-        return is_in_time(caller, now) and (caller in known or _acts_elsewhere(caller, known))
+        return any(_is_still(one, caller) and is_in_time(one, now) for one in known)
 
     def __len__(self) -> int:
         return sum(map(len, self._callers.values()))
@@ -114,10 +117,15 @@ def read_tokens(text: str) -> TokenTable:
     return TokenTable(index, _revoked(document.get("revoked_certificates", [])))
 
 
-def _acts_elsewhere(caller: Caller, known: tuple[Caller, ...]) -> bool:
-    """Return whether a caller is an administrator among the known, in a tenant not its own."""
-    return any(
-        Scope.ADMIN in one.scopes and replace(one, tenant=caller.tenant) == caller for one in known
+def _is_still(known: Caller, caller: Caller) -> bool:
+    """Return whether `caller` is `known`, as it may act: an administrator in any tenant."""
+    tenant = caller.tenant if Scope.ADMIN in known.scopes else known.tenant
+    return (known.credential, known.name, known.scopes, known.node_id, tenant) == (
+        caller.credential,
+        caller.name,
+        caller.scopes,
+        caller.node_id,
+        caller.tenant,
     )
 
 

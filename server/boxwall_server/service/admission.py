@@ -29,3 +29,7 @@ class Admission:
             return 0.0
         self._promised += 1
         return self._promised / self._rate
+
+    def give_back(self) -> None:
+        """Take back what was admitted last: it cost nothing."""
+        self._tokens = min(self._burst, self._tokens + 1)

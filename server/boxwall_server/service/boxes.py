@@ -5,7 +5,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from boxwall.policy import Limits, Mode, Parsed, lint, mode_of
 from boxwall.v1 import box_pb2, box_service_pb2
@@ -45,10 +45,6 @@ _MESSAGES: Final = ("enforcement", "create_time", "update_time")
 _WRITABLE: Final = ("name", "labels", "runtime", "node_id", "expire_time", "ttl")
 
 
-class ReaderWriter(Reader, Writer, Protocol):
-    """The part of a store that this module and `policies` need."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
     """What an operator has set for policies."""
@@ -59,6 +55,10 @@ class Defaults:
     limits: Limits
     max_labels: int
     """Of a box."""
+    max_boxes: int | None
+    """Of a tenant. None: any number."""
+    only_placed: bool
+    """Whether only the node that a box is placed on may host it."""
 
 
 class Boxes:
@@ -66,13 +66,15 @@ class Boxes:
 
     def __init__(
         self,
-        store: ReaderWriter,
+        store: Reader,
+        writer: Writer,
         standings: Standings,
         waits: Waits,
         clock: Clock,
         defaults: Defaults,
     ) -> None:
         self._store = store
+        self._writer = writer
         self._standings = standings
         self._waits = waits
         self._clock = clock
@@ -94,7 +96,7 @@ class Boxes:
         """Make a box."""
         now = self._clock.now()
         mutation, parsed = self._create_box(request, call, now)
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         warnings = () if parsed is None else lint(parsed)
         box = written.box
         enforcement = (
@@ -130,6 +132,8 @@ class Boxes:
             runtime=problems.text(box.runtime, "box.runtime"),
             source_snapshot=problems.optional_id(box.source_snapshot, "box.source_snapshot"),
             expire_time=_expire_time(problems, box, now),
+            only_placed=self._defaults.only_placed,
+            max_boxes=self._defaults.max_boxes,
             request=problems.request_key(request),
             validate_only=request.validate_only,
             policy=policy,
@@ -207,7 +211,7 @@ class Boxes:
             expiry=expiry,
         )
         problems.raise_if_any()
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         stored = written.box
         return box_to_proto(
             stored,
@@ -225,7 +229,7 @@ class Boxes:
         mutation = DeleteBox(
             tenant=call.tenant, id=box_id, now=self._clock.now(), etag=request.etag
         )
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         call.written()
         enforcement = await self._waits.settled(
             written.box, written.revision, written.nodes, timeout

@@ -42,11 +42,6 @@ class Hub:
         self._streams: set[Stream] = set()
         self._shared: dict[object, list[bytes] | None] = {}
         self.stopping = False
-        self._listeners: list[Callable[[Commit | NewHistory], None]] = []
-
-    def also_tell(self, listener: Callable[[Commit | NewHistory], None]) -> None:
-        """Let another part of the server hear what the store tells. It must not raise."""
-        self._listeners.append(listener)
 
     def publish(self, news: Commit | NewHistory) -> None:
         """Take in what the store tells. The listener of the store."""
@@ -58,8 +53,6 @@ class Hub:
                 self.log.begin_anew(news.head)
                 self._end_all()
         self._metrics.revision.set(self.log.head.revision)
-        for listener in self._listeners:
-            listener(news)
 
     def _route(self, commit: Commit) -> None:
         """Wake whom a commit concerns."""
@@ -67,11 +60,7 @@ class Hub:
         for change in commit.changes:
             tenants.add(change.box.tenant)
             if change.concerns_nodes:
-                hosts = self.routes.hosts(change.box.tenant, change.box.id)
-                if hosts:
-                    item = item_of(entry_of(change))
-                    for subscriber in hosts:
-                        subscriber.changed(item, change.box.node_id)
+                self._tell_hosts(change.box.tenant, entry_of(change))
         for tenant in tenants:
             for stream in self._observers.observers(tenant):
                 stream.wake()
@@ -88,6 +77,24 @@ class Hub:
                     "the store has lost the end of its history; connect again",
                 )
             )
+
+    def sift(self, subscriber: Subscriber, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the entries that a node may have; the boxes of the others are refused to it."""
+        kept = []
+        for entry in entries:
+            if subscriber.may_have(entry):
+                kept.append(entry)
+            else:
+                self.routes.unhost(subscriber, subscriber.node.tenant, [entry.box_id])
+                subscriber.refuse(entry.box_id, entry.placed_on)
+        return kept
+
+    def _tell_hosts(self, tenant: str, entry: Entry) -> None:
+        item: Item | None = None
+        for subscriber in self.routes.hosts(tenant, entry.box_id):
+            if self.sift(subscriber, [entry]):
+                item = item or item_of(entry)
+                subscriber.changed(item)
 
     def opened(self, stream: Stream) -> None:
         """Look after a stream until `closed`."""

@@ -28,7 +28,7 @@ from boxwall_server.service.peers import Peers
 from boxwall_server.service.refusals import RefusalBoard
 from boxwall_server.service.registry import Handler
 from boxwall_server.service.stream import Stream
-from boxwall_server.service.subscriber import Subscriber, refusal_of
+from boxwall_server.service.subscriber import Subscriber
 from boxwall_server.service.waits import Waits
 from boxwall_server.store.base import Feed, NodeReader, Sessions, Writer
 from boxwall_server.store.errors import StoreError
@@ -219,7 +219,7 @@ class NodeStreams:
         continues = start is not None and await self._store.verify(start)
         at = await self._store.entries(node.tenant, attached.attached)
         missing = []
-        for entry in at.entries:
+        for entry in self._hub.sift(subscriber, at.entries):
             claim = held[entry.box_id]
             if continues and holds(claim, entry):
                 subscriber.feed.held(entry.box_id, entry.revision)
@@ -229,7 +229,6 @@ class NodeStreams:
         if continues and start is not None:
             subscriber.applied_revision = start.revision
         subscriber.feed.load(missing, at.cursor, reset=not continues)
-        self._refuse(subscriber, attached)
         self._waits.notify(node.tenant, attached.attached)
         self._peers.answered(subscriber, attached.attached)
         subscriber.wake()
@@ -241,7 +240,10 @@ class NodeStreams:
         return await self._store.node(node.tenant, node.id)
 
     async def _attach(self, subscriber: Subscriber, box_ids: tuple[str, ...]) -> Attached:
-        """Record attachments and route their changes here. From now on none is missed."""
+        """Record attachments and route their changes here. From now on none is missed.
+
+        A box may be made anew elsewhere before what it is now has been read: sift what you read.
+        """
         node = subscriber.node
         outcome = await self._store.apply(
             AttachBoxes(
@@ -257,15 +259,10 @@ class NodeStreams:
             self._ledger.attach(node, outcome.attached)
         subscriber.feed.widen(outcome.attached)
         self._hub.routes.host(subscriber, node.tenant, outcome.attached)
+        self._hub.routes.unhost(subscriber, node.tenant, outcome.refused)
+        for box_id, placed_on in outcome.refused.items():
+            subscriber.refuse(box_id, placed_on)
         return outcome
-
-    def _refuse(self, subscriber: Subscriber, attached: Attached) -> None:
-        for box_id, placed_on in attached.refused.items():
-            # A node that may host only what is placed on it does not learn what else there is.
-            where = (
-                "not placed on this node" if self._only_placed else f"placed on node {placed_on}"
-            )
-            subscriber.feed.refuse(refusal_of(box_id, where))
 
     async def _write(self, subscriber: Subscriber) -> None:
         """Send what there is whenever there is something, until the stream is to end."""
@@ -317,8 +314,7 @@ class NodeStreams:
     async def _attach_more(self, subscriber: Subscriber, box_ids: tuple[str, ...]) -> None:
         attached = await self._attach(subscriber, box_ids)
         at = await self._store.entries(subscriber.node.tenant, attached.attached)
-        subscriber.feed.answer([item_of(entry) for entry in at.entries])
-        self._refuse(subscriber, attached)
+        subscriber.feed.answer(map(item_of, self._hub.sift(subscriber, at.entries)))
         self._waits.notify(subscriber.node.tenant, attached.attached)
         subscriber.wake()
 

@@ -24,13 +24,14 @@ from boxwall.wire.policies import (
 from boxwall_server.changes.change import PolicyBytes
 from boxwall_server.changes.revision import Revision
 from boxwall_server.clock import Clock
-from boxwall_server.service.boxes import Defaults, ReaderWriter, box_written
+from boxwall_server.service.boxes import Defaults, box_written
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import Problems
 from boxwall_server.service.encode import box_to_proto, history_to_proto
 from boxwall_server.service.pages import page_token, position_of, revision_of
 from boxwall_server.service.registry import Handler
 from boxwall_server.service.waits import Waits
+from boxwall_server.store.base import Reader, Writer
 from boxwall_server.store.mutations import SetPolicy
 
 MAX_DESTINATIONS: Final = 1_000
@@ -39,8 +40,11 @@ MAX_DESTINATIONS: Final = 1_000
 class Policies:
     """The rpcs about what a box may reach, and since when."""
 
-    def __init__(self, store: ReaderWriter, waits: Waits, clock: Clock, defaults: Defaults) -> None:
+    def __init__(
+        self, store: Reader, writer: Writer, waits: Waits, clock: Clock, defaults: Defaults
+    ) -> None:
         self._store = store
+        self._writer = writer
         self._waits = waits
         self._clock = clock
         self._defaults = defaults
@@ -76,7 +80,7 @@ class Policies:
             request=request_key,
             validate_only=request.validate_only,
         )
-        written = box_written(await self._store.apply(mutation))
+        written = box_written(await self._writer.apply(mutation))
         call.written()
         previous = written.previous_policy
         warnings = lint(parsed, None if previous is None else outline_from_bytes(previous))

@@ -49,13 +49,22 @@ def _handler(name: str, servicer: Any, gate: Gate) -> grpc.GenericRpcHandler:
     rpc = f"/{name}/{_METHOD}"
 
     async def gated(requests: Any, context: "ServicerContext[Any, Any]") -> Any:
-        try:
-            metadata = metadata_of(context)
+        metadata = metadata_of(context)
+
+        def check() -> None:
             gate.admit(gate.identify(context, metadata, rpc), metadata, rpc)
+
+        async def admitted() -> Any:
+            async for request in requests:
+                check()  # for each: credentials may be taken away while the stream lasts
+                yield request
+
+        try:
+            check()
+            async for answer in servicer.ServerReflectionInfo(admitted(), context):
+                yield answer
         except ApiError as exc:
             await context.abort(exc.status, exc.message, trailing_metadata_of(exc))
-        async for answer in servicer.ServerReflectionInfo(requests, context):
-            yield answer
 
     method = grpc.stream_stream_rpc_method_handler(
         gated,

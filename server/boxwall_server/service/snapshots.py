@@ -4,20 +4,22 @@ from collections.abc import Mapping
 
 from boxwall.v1 import box_pb2, box_service_pb2
 from boxwall_server.clock import Clock
-from boxwall_server.service.boxes import ReaderWriter, new_id
+from boxwall_server.service.boxes import new_id
 from boxwall_server.service.call import Call
 from boxwall_server.service.decode import Problems
 from boxwall_server.service.encode import snapshot_to_proto
 from boxwall_server.service.pages import page_token, position_of
 from boxwall_server.service.registry import Handler
+from boxwall_server.store.base import Reader, Writer
 from boxwall_server.store.mutations import CreateSnapshot, DeleteSnapshot, SnapshotWritten
 
 
 class Snapshots:
     """The rpcs about snapshots."""
 
-    def __init__(self, store: ReaderWriter, clock: Clock) -> None:
+    def __init__(self, store: Reader, writer: Writer, clock: Clock) -> None:
         self._store = store
+        self._writer = writer
         self._clock = clock
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -42,7 +44,7 @@ class Snapshots:
             request=problems.request_key(request),
         )
         problems.raise_if_any()
-        outcome = await self._store.apply(mutation)
+        outcome = await self._writer.apply(mutation)
         assert isinstance(outcome, SnapshotWritten), outcome
         return snapshot_to_proto(outcome.snapshot)
 
@@ -83,5 +85,5 @@ class Snapshots:
         problems = Problems()
         snapshot_id = problems.required_id(request.snapshot_id, "snapshot_id")
         problems.raise_if_any()
-        await self._store.apply(DeleteSnapshot(tenant=call.tenant, id=snapshot_id))
+        await self._writer.apply(DeleteSnapshot(tenant=call.tenant, id=snapshot_id))
         return box_service_pb2.DeleteSnapshotResponse()

@@ -13,7 +13,7 @@ from boxwall.wire.frames import (
     entry_to_bytes,
     reset_frame,
 )
-from boxwall_server.changes.change import Timestamp
+from boxwall_server.changes.change import Entry, Timestamp, may_host
 from boxwall_server.changes.feed import Frame, FrameKind, Item, NeverSent, NodeFeed
 from boxwall_server.changes.revision import (
     BadCursor,
@@ -71,15 +71,29 @@ class Subscriber(Stream):
         self._waits = waits
         self._observe_acknowledgement = observe_acknowledgement
 
-    def changed(self, item: Item, placed_on: str) -> None:
-        """Take in a change of a box that the node hosts.
+    def may_have(self, entry: Entry) -> bool:
+        """Return whether an entry is for this node. One that is not must be refused to it.
 
-        An id can come back as a box that is placed elsewhere, while the attachment is still there.
-        What that box may do is not for this node to know.
+        An id can come back as a box that is placed elsewhere; what that box may do is not for this
+        node to know. That there is no box may be known.
         """
-        if self._only_placed and placed_on != self.node.id:
-            item = refusal_of(item.box_id, "not placed on this node", item.revision)
+        return entry.policy is None or may_host(
+            self.node.id, entry.placed_on, only_placed=self._only_placed
+        )
+
+    def changed(self, item: Item) -> None:
+        """Take in a change of a box that the node hosts, and may have."""
         self.feed.change(item)
+        self.wake()
+
+    def refuse(self, box_id: str, placed_on: str) -> None:
+        """Tell the node that it may not host a box. From now on it does not.
+
+        Whoever routes must route no more changes of it here. The store has no attachment.
+        """
+        self.feed.refuse(_refusal_of(box_id, self._where(placed_on)))
+        self._ledger.detach(self.node, [box_id])
+        self._waits.notify(self.node.tenant, [box_id])
         self.wake()
 
     def heard(self) -> None:
@@ -155,6 +169,10 @@ class Subscriber(Stream):
                 )
             )
 
+    def _where(self, placed_on: str) -> str:
+        # A node that may host only what is placed on it does not learn what else there is.
+        return "not placed on this node" if self._only_placed else f"placed on node {placed_on}"
+
     def _applied_by(self, message: stream_pb2.Ack) -> tuple[Cursor, Sequence[tuple[str, Revision]]]:
         try:
             cursor = cursor_from_token(message.cursor, self.node.tenant)
@@ -185,10 +203,9 @@ class Subscriber(Stream):
             )
 
 
-def refusal_of(box_id: str, why: str, revision: Revision = Revision(0)) -> Item:
-    """Return what a node gets for a box that it may not host."""
+def _refusal_of(box_id: str, why: str) -> Item:
     payload = entry_to_bytes(box_id, "", 0, refused=f"box {box_id} is {why}")
-    return Item(box_id=box_id, revision=revision, payload=payload)
+    return Item(box_id=box_id, revision=Revision(0), payload=payload, is_refusal=True)
 
 
 def _refuse_results_about_nothing(results: Sequence[stream_pb2.AckResult]) -> None:

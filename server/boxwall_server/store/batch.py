@@ -35,6 +35,7 @@ from boxwall_server.store.errors import (
     RequestIdReused,
     SnapshotExists,
     SnapshotNotFound,
+    TooManyBoxes,
 )
 from boxwall_server.store.mutations import (
     AttachBoxes,
@@ -144,6 +145,7 @@ class _Batch:
         if key in self._rows.boxes:
             raise BoxExists(mutation.id)
         policy, mode = self._first_policy(mutation)
+        self._check_room(mutation)
         revision = self._next_revision(mutation.validate_only)
         box = BoxRecord(
             tenant=mutation.tenant,
@@ -162,15 +164,30 @@ class _Batch:
             create_time=mutation.now,
             update_time=mutation.now,
         )
+        if not mutation.validate_only:
+            nodes.place(self._rows, self.writes, box, only_placed=mutation.only_placed)
         written = BoxWritten(
             box=box, previous_policy=None, nodes=self._nodes(key), revision=revision
         )
         if not mutation.validate_only:
+            self._count(mutation.tenant, 1)
             self.writes.relabelled.add(key)
             self._save(box, ChangeKind.CREATED)
             self._remember_policy(box, mutation.author, mutation.request)
             self._remember(mutation.tenant, mutation.request, mutation.now, written)
         return written
+
+    def _check_room(self, mutation: CreateBox) -> None:
+        """Raise TooManyBoxes for a box too many. What only validates takes no room."""
+        limit = mutation.max_boxes
+        if limit is None or mutation.validate_only:
+            return
+        if self._rows.box_counts.get(mutation.tenant, 0) >= limit:
+            raise TooManyBoxes(limit)
+
+    def _count(self, tenant: str, change: int) -> None:
+        count = self._rows.box_counts.get(tenant, 0) + change
+        self._rows.box_counts[tenant] = self.writes.box_counts[tenant] = count
 
     def _first_policy(self, mutation: CreateBox) -> tuple[PolicyBytes, str]:
         """Return the policy that is given, or that of the snapshot; the snapshot must exist."""
@@ -243,6 +260,7 @@ class _Batch:
         revision = self._next_revision()
         del self._rows.boxes[key]
         self.writes.boxes[key] = None
+        self._count(mutation.tenant, -1)
         self._change(ChangeKind.DELETED, box, revision)
         return BoxWritten(
             box=box, previous_policy=box.policy, nodes=self._nodes(key), revision=revision

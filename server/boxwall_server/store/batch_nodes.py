@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from boxwall_server.changes.change import BoxRecord, may_host
 from boxwall_server.changes.revision import Revision
 from boxwall_server.store.batch_rows import Attachment, Key, Rows, Writes
 from boxwall_server.store.errors import NodeFenced, NodeNotFound
@@ -19,7 +20,7 @@ from boxwall_server.store.records import NodeRecord
 
 
 def attach(rows: Rows, writes: Writes, mutation: AttachBoxes) -> Attached:
-    """Record that a node hosts boxes."""
+    """Record that a node hosts boxes, and of those that it may not host that it does not."""
     node = rows.nodes.get(Key(mutation.tenant, mutation.node_id))
     if node is not None and node.fenced:
         raise NodeFenced(mutation.node_id)
@@ -29,8 +30,9 @@ def attach(rows: Rows, writes: Writes, mutation: AttachBoxes) -> Attached:
         key = Key(mutation.tenant, box_id)
         box = rows.boxes.get(key)
         placed_on = "" if box is None else box.node_id
-        if placed_on != mutation.node_id and (placed_on or mutation.only_placed):
+        if not may_host(mutation.node_id, placed_on, only_placed=mutation.only_placed):
             refused[box_id] = placed_on
+            _end(rows, writes, Attachment(*key, mutation.node_id))
             continue
         attached.append(box_id)
         hosts = rows.hosts.setdefault(key, set())
@@ -47,13 +49,25 @@ def detach(rows: Rows, writes: Writes, mutation: DetachBoxes) -> Done:
     """Record that a node hosts boxes no more."""
     count = 0
     for box_id in dict.fromkeys(mutation.box_ids):
-        hosts = rows.hosts.get(Key(mutation.tenant, box_id), set())
-        if mutation.node_id in hosts:
-            hosts.remove(mutation.node_id)
-            attachment = Attachment(mutation.tenant, box_id, mutation.node_id)
-            writes.attachments[attachment] = False
-            count += 1
+        count += _end(rows, writes, Attachment(mutation.tenant, box_id, mutation.node_id))
     return Done(count=count)
+
+
+def place(rows: Rows, writes: Writes, box: BoxRecord, *, only_placed: bool) -> None:
+    """Record of a new box that the nodes which may not host it do not, though they had its id."""
+    for node_id in tuple(rows.hosts.get(Key(box.tenant, box.id), ())):
+        if not may_host(node_id, box.node_id, only_placed=only_placed):
+            _end(rows, writes, Attachment(box.tenant, box.id, node_id))
+
+
+def _end(rows: Rows, writes: Writes, attachment: Attachment) -> bool:
+    """End an attachment. False: there is none."""
+    hosts = rows.hosts.get(Key(attachment.tenant, attachment.box_id), set())
+    if attachment.node_id not in hosts:
+        return False
+    hosts.remove(attachment.node_id)
+    writes.attachments[attachment] = False
+    return True
 
 
 def record_nodes(rows: Rows, writes: Writes, mutation: RecordNodes) -> Done:

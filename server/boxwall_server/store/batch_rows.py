@@ -53,6 +53,8 @@ class Keys:
     nodes: set[Key] = field(default_factory=set)
     hosted_by: set[Key] = field(default_factory=set)
     """Nodes of which every attachment is needed."""
+    tenants: set[str] = field(default_factory=set)
+    """Tenants of which the number of boxes is needed."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class Rows:
     """Nodes by box."""
     hosted_by: dict[Key, set[str]] = field(default_factory=dict)
     """Boxes by node, of the nodes asked for."""
+    box_counts: dict[str, int] = field(default_factory=dict)
+    """How many boxes there are, by tenant; none of a tenant that is not here."""
 
 
 class HistoryRow(NamedTuple):
@@ -101,6 +105,8 @@ class Writes:
     """True: make it. False: delete it."""
     sessions: dict[Attachment, SessionId] = field(default_factory=dict)
     """Attachments that were made, or made again, in a session."""
+    box_counts: dict[str, int] = field(default_factory=dict)
+    """How many boxes there are now, by tenant."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -126,10 +132,14 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
     match mutation:
         case CreateBox():
             keys.boxes.add(Key(mutation.tenant, mutation.id))
+            keys.tenants.add(mutation.tenant)
             if mutation.source_snapshot:
                 keys.snapshots.add(Key(mutation.tenant, mutation.source_snapshot))
-        case UpdateBox() | SetPolicy() | DeleteBox():
+        case UpdateBox() | SetPolicy():
             keys.boxes.add(Key(mutation.tenant, mutation.id))
+        case DeleteBox():
+            keys.boxes.add(Key(mutation.tenant, mutation.id))
+            keys.tenants.add(mutation.tenant)
         case CreateSnapshot():
             keys.boxes.add(Key(mutation.tenant, mutation.box_id))
             keys.snapshots.add(Key(mutation.tenant, mutation.id))

@@ -7,6 +7,7 @@ StoreError
     EtagMismatch          read again, then write
     RequestIdReused       the request id belongs to another request
     BoxAttached           node_id cannot change while a node hosts the box
+    TooManyBoxes          the tenant has as many as it may; delete one, then try again
     NodeFenced            an operator shut the node out
   NotYetRead              this replica has not reached the revision asked for; try again
   StoreUnavailable        nothing is known to be wrong with the request; try again
@@ -64,6 +65,16 @@ class RequestIdReused(_AboutOne):
 
 class BoxAttached(_AboutOne):
     """A node hosts the box, so its placement cannot change."""
+
+
+@dataclass
+class TooManyBoxes(Rejected):
+    """The tenant has as many boxes as it may have."""
+
+    limit: int
+
+    def __post_init__(self) -> None:
+        super().__init__(self.limit)
 
 
 class NodeFenced(_AboutOne):

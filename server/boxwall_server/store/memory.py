@@ -65,6 +65,7 @@ class MemoryStore(Unshared):
         self._requests: dict[Key, RememberedRequest] = {}
         self._nodes: dict[Key, NodeRecord] = {}
         self._attachments: set[Attachment] = set()
+        self._box_counts: dict[str, int] = {}
         self._history: list[HistoryRow] = []
         self._changes: list[Change] = []
         self._floor = Revision(0)
@@ -248,6 +249,7 @@ class MemoryStore(Unshared):
             snapshots={k: self._snapshots[k] for k in keys.snapshots if k in self._snapshots},
             requests={k: self._requests[k] for k in keys.requests if k in self._requests},
             nodes={k: self._nodes[k] for k in keys.nodes if k in self._nodes},
+            box_counts={t: self._box_counts[t] for t in keys.tenants if t in self._box_counts},
         )
         for attachment in self._attachments:
             box = Key(attachment.tenant, attachment.box_id)
@@ -263,6 +265,7 @@ class MemoryStore(Unshared):
         _merge(self._snapshots, writes.snapshots)
         _merge(self._nodes, writes.nodes)
         self._requests.update({request.key: request for request in writes.requests})
+        self._box_counts.update(writes.box_counts)
         self._history.extend(writes.history)
         self._changes.extend(writes.changes)
         for attachment, made in writes.attachments.items():

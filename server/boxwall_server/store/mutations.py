@@ -25,7 +25,8 @@ class RequestKey:
 class CreateBox:
     """Make a box. Without `policy`, that of `source_snapshot`, which must be there then.
 
-    Answers BoxWritten. Raises BoxExists, SnapshotNotFound, RequestIdReused.
+    A node that has the id of an earlier box attached, and may not host this one, hosts it no more.
+    Answers BoxWritten. Raises BoxExists, SnapshotNotFound, RequestIdReused, TooManyBoxes.
     """
 
     tenant: str
@@ -42,6 +43,10 @@ class CreateBox:
     """Of `policy`; empty when there is none."""
     source_snapshot: str = ""
     expire_time: Timestamp | None = None
+    only_placed: bool = False
+    """As for AttachBoxes."""
+    max_boxes: int | None = None
+    """How many the tenant may have with this one. None: any number."""
     request: RequestKey | None = None
     validate_only: bool = False
 
@@ -132,7 +137,7 @@ class AttachBoxes:
     """Record that a node hosts boxes, which need not exist. Answers Attached. Raises NodeFenced.
 
     A box that is placed on another node is refused; with `only_placed`, so is one that is placed on
-    none. Takes no revision: attachments are not history.
+    none. Of what is refused no attachment is left. Takes no revision: attachments are not history.
     """
 
     tenant: str

@@ -70,6 +70,9 @@ _UPSERT_BOXES: Final = _upsert("boxes", BOX_COLUMNS, _BOX_TYPES)
 _UPSERT_SNAPSHOTS: Final = _upsert("snapshots", SNAPSHOT_COLUMNS, _SNAPSHOT_TYPES)
 _UPSERT_REQUESTS: Final = _upsert("requests", REQUEST_COLUMNS, "text text bytea bigint text")
 _UPSERT_NODES: Final = _upsert("nodes", NODE_COLUMNS, _NODE_TYPES)
+_UPSERT_COUNTS: Final = _insert(
+    "tenants", "id, boxes", "text bigint", "ON CONFLICT (id) DO UPDATE SET boxes = excluded.boxes"
+)
 _INSERT_CHANGES: Final = _insert("changes", _CHANGE_COLUMNS, _CHANGE_TYPES)
 _INSERT_HISTORY: Final = _insert(
     "history",
@@ -115,6 +118,10 @@ async def load(connection: Connection, keys: Keys) -> Rows:
         connection, "attachments", _ATTACHMENT, keys.hosted_by, column="node_id"
     ):
         rows.hosted_by.setdefault(Key(tenant, node_id), set()).add(box_id)
+    if keys.tenants:
+        counts = "SELECT id, boxes FROM tenants WHERE id = ANY($1::text[])"
+        for row in await connection.fetch(counts, list(keys.tenants)):
+            rows.box_counts[row["id"]] = row["boxes"]
     return rows
 
 
@@ -150,6 +157,7 @@ async def save(connection: Connection, writes: Writes) -> None:
         [(*r.key, r.fingerprint, r.time, answer_to_text(r.outcome)) for r in latest.values()],
     )
     await _save_nodes(connection, writes)
+    await _many(connection, _UPSERT_COUNTS, list(writes.box_counts.items()))
 
 
 def change_from_row(row: Sequence[Any]) -> Change:

@@ -63,6 +63,7 @@ def load(connection: sqlite3.Connection, keys: Keys) -> Rows:
         connection, "attachments", "t.tenant, t.box_id, t.node_id", keys.hosted_by, column="node_id"
     ):
         rows.hosted_by.setdefault(Key(tenant, node_id), set()).add(box_id)
+    rows.box_counts.update(_box_counts(connection, keys.tenants))
     return rows
 
 
@@ -103,6 +104,11 @@ def save(connection: sqlite3.Connection, writes: Writes) -> None:
         ((*r.key, r.fingerprint, r.time, answer_to_text(r.outcome)) for r in writes.requests),
     )
     _save_nodes(connection, writes)
+    _many(
+        connection,
+        "INSERT OR REPLACE INTO tenants (id, boxes) VALUES (?, ?)",
+        writes.box_counts.items(),
+    )
 
 
 def forget_old(connection: sqlite3.Connection, floor: Revision, now: Timestamp) -> None:
@@ -183,6 +189,16 @@ def _save_nodes(connection: sqlite3.Connection, writes: Writes) -> None:
         "DELETE FROM attachments WHERE tenant = ? AND box_id = ? AND node_id = ?",
         ended,
     )
+
+
+def _box_counts(connection: sqlite3.Connection, tenants: Collection[str]) -> Iterable[Row]:
+    if not tenants:
+        return ()
+    return connection.execute(
+        "SELECT t.id, t.boxes FROM json_each(?) AS wanted CROSS JOIN tenants AS t "
+        "ON t.id = wanted.value",
+        (json.dumps(list(tenants)),),
+    ).fetchall()
 
 
 def _wanted(

@@ -81,6 +81,38 @@ def test_nothing_is_overwritten_unless_that_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "node-n1.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_renewed_keeps_its_owner(tmp_path: Path) -> None:
+    """A server that runs as another user than who renews must still be able to read its key."""
+    certs(tmp_path, "init")
+    certs(tmp_path, "server", "localhost")
+    key = tmp_path / "server.key"
+    owner = (1234, 4321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(key, *owner)
+    key.chmod(0o644)  # by mistake: what others must not have is not kept
+    before = key.read_bytes()
+    assert certs(tmp_path, "server", "localhost", "--replace").exit_code == 0
+    there = key.stat()
+    assert key.read_bytes() != before
+    assert (there.st_uid, there.st_gid, there.st_mode & 0o777) == (*owner, 0o640)
+
+
+def test_no_certificate_takes_the_place_of_the_ca(tmp_path: Path) -> None:
+    certs(tmp_path, "init")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    refused = certs(tmp_path, "server", "localhost", "--name", "ca", "--replace")
+    assert refused.exit_code == 2
+    assert "choose another --name" in refused.output
+    assert "see: boxwall certs server --help" in refused.output
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_is_no_authority_signs_nothing() -> None:
+    made = new_authority("boxwall", NOW, 2 * DAY)
+    leaf = read_authority(made.certificate, made.key).server(["localhost"], NOW, DAY)
+    with pytest.raises(CannotIssue, match="not one of a CA"):
+        read_authority(leaf.certificate, leaf.key)
+
+
 BAD = {
     "no CA": ("node", "n1"),
     "a node that cannot be": ("node", "n/1"),

@@ -402,6 +402,21 @@ def test_a_token_is_not_sent_in_clear_and_never_shown(run: Run) -> None:
     assert "s3cret" not in result.output
 
 
+def test_a_token_or_its_file_counts_by_where_it_stands(run: Run, tmp_path: Path) -> None:
+    file, none = tmp_path / "token", str(tmp_path / "none")
+    file.write_text("s3cret\n")
+
+    typed = run("box", "list", "--token-file", str(file), env={"BOXWALL_TOKEN": "x y"})
+    ignored = run("box", "list", "--token", "s3cret", env={"BOXWALL_TOKEN_FILE": none})
+    both = run("box", "list", env={"BOXWALL_TOKEN_FILE": none, "BOXWALL_TOKEN": "s3cret"})
+    missing = run("box", "list", env={"BOXWALL_TOKEN_FILE": none})
+
+    assert (typed.exit_code, ignored.exit_code) == (0, 0), typed.output + ignored.output
+    assert (both.exit_code, "not both" in both.stderr) == (2, True)
+    assert (missing.exit_code, "cannot be read" in missing.stderr) == (2, True)
+    assert "see: boxwall box list --help" in missing.stderr
+
+
 # Nodes, refusals, doctor, completion.
 
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,42 @@ def test_what_would_break_the_file_is_not_written(tmp_path: Path) -> None:
     assert file.read_text() == "nonsense"
 
 
+def test_a_file_keeps_its_owner_and_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "tokens.toml", tmp_path / "tokens.toml"
+    real.write_text("tokens = []\n")
+    real.chmod(0o640)
+    owner = (1234, 4321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(real, *owner)
+    link.symlink_to(real)
+    assert tokens("new", "a", "--scope", "admin", "--file", str(link)).exit_code == 0
+    assert link.readlink() == real
+    assert "1 tokens" in tokens("check", str(real)).output
+    there = real.stat()
+    assert (there.st_uid, there.st_gid, there.st_mode & 0o777) == (*owner, 0o640)
+    assert list(real.parent.iterdir()) == [real]
+
+
+def test_entries_that_are_added_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    command = [sys.executable, "-m", "boxwall", "tokens", "new", "--scope", "admin"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    names = [f"n{number}" for number in range(4)]
+    started = [
+        subprocess.Popen(
+            [*command, name, "--file", str(file)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in names
+    ]
+    shown = [process.communicate(timeout=50)[0].decode().strip() for process in started]
+    table = read_tokens(file.read_text())
+    callers = [table.caller(token, EARLY) for token in shown]
+    assert [caller and caller.name for caller in callers] == names
+
+
 BAD = {
     "no scope": ["x"],
     "an unknown scope": ["x", "--scope", "everything"],
@@ -96,6 +134,7 @@ def test_a_file_is_checked(tmp_path: Path) -> None:
     assert tokens("check", str(file)).exit_code == 2
     file.write_text("[[tokens]]\nname = 'x'\n")
     refused = tokens("check", str(file))
+    assert "next: correct the setting; see: boxwall tokens check --help" in refused.output
     assert (refused.exit_code, "tokens[0].scopes" in refused.output) == (2, True)
 
 

@@ -22,6 +22,7 @@ from boxwall import (
     NodeState,
     Overloaded,
     PermissionDenied,
+    QuotaExceeded,
     TimedOut,
     Unauthenticated,
     Unavailable,
@@ -48,6 +49,7 @@ async def never() -> None:
         (ErrorReason.STORE_FULL, Overloaded),
         (ErrorReason.UNAUTHENTICATED, Unauthenticated),
         (ErrorReason.PERMISSION_DENIED, PermissionDenied),
+        (ErrorReason.QUOTA_EXCEEDED, QuotaExceeded),
         (ErrorReason.INTERNAL, InternalError),
     ],
 )
@@ -64,6 +66,28 @@ async def test_every_refusal_has_its_error(
     assert type(caught.value) is kind
     assert caught.value.reason == reason
     assert len(fake.called("GetBox")) == 1, "what cannot succeed is not repeated"
+
+
+async def test_a_token_in_a_file_is_read_for_each_call(
+    fake: FakeBoxService, server: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    async with Client(server, token_file=str(file), environ={}) as client:
+        for token in ("first", "second"):
+            file.write_text(f"{token}\n")
+            assert await Box.list(client=client) == []
+        file.write_text("s3cret s3cret")
+        with pytest.raises(BadConfig, match="cannot be in a token") as caught:
+            await Box.list(client=client)
+        assert "s3cret" not in str(caught.value)
+        file.write_text(" \n")
+        with pytest.raises(BadConfig, match="is empty"):
+            await Box.list(client=client)
+        file.unlink()
+        with pytest.raises(BadConfig, match="cannot be read"):
+            await Box.list(client=client)
+
+    assert [sent["authorization"] for sent in fake.metadata] == ["Bearer first", "Bearer second"]
 
 
 async def test_an_internal_error_carries_its_id(fake: FakeBoxService, client: Client) -> None:

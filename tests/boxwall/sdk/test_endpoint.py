@@ -143,6 +143,39 @@ def test_a_token_that_cannot_be_one_is_refused_without_showing_it(token: str) ->
     assert "s3cret" not in str(caught.value)
 
 
+FILES: dict[str, tuple[dict[str, str], dict[str, str], tuple[str | None, str | None]]] = {
+    "given": ({"token_file": "/f"}, {}, (None, "/f")),
+    "in the environment": ({}, {"BOXWALL_TOKEN_FILE": "/f"}, (None, "/f")),
+    "given, over a token around": ({"token_file": "/f"}, {"BOXWALL_TOKEN": "t"}, (None, "/f")),
+    "a token given, over a file around": (
+        {"token": "t"},
+        {"BOXWALL_TOKEN_FILE": "/f"},
+        ("t", None),
+    ),
+    "empty": ({"token_file": ""}, {"BOXWALL_TOKEN_FILE": ""}, (None, None)),
+}
+
+
+@pytest.mark.parametrize(("given", "environ", "found"), FILES.values(), ids=FILES)
+def test_a_token_can_be_in_a_file(
+    given: dict[str, str], environ: dict[str, str], found: tuple[str | None, str | None]
+) -> None:
+    made = endpoint("localhost:1", environ=environ, **given)
+    assert (made.token, made.token_file) == found
+
+
+def test_a_token_and_a_file_of_one_are_two_answers_to_one_question() -> None:
+    with pytest.raises(BadConfig, match="not both"):
+        endpoint("localhost:1", "t", token_file="/f", environ={})
+    with pytest.raises(BadConfig, match="not both"):
+        endpoint("localhost:1", environ={"BOXWALL_TOKEN": "t", "BOXWALL_TOKEN_FILE": "/f"})
+
+
+def test_what_is_in_a_file_is_not_sent_in_clear_either() -> None:
+    with pytest.raises(BadConfig, match="in clear"):
+        endpoint("10.0.0.1:50051", token_file="/f", environ={})
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

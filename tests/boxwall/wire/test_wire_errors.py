@@ -56,7 +56,8 @@ def test_every_reason_has_a_status_and_arrives(reason: ErrorReason) -> None:
     assert (learnt.reason, learnt.status) == (reason, STATUS_OF_REASON[reason])
     assert learnt.message == "text for people"
     assert learnt.facts == {"a": "b"}
-    assert (learnt.retry_after is not None) == (learnt.status in RETRYABLE)
+    waiting_helps = learnt.status in RETRYABLE and reason is not ErrorReason.QUOTA_EXCEEDED
+    assert (learnt.retry_after is not None) == waiting_helps
 
 
 def test_every_detail_arrives() -> None:

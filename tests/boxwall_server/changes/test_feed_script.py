@@ -11,7 +11,7 @@ from boxwall_server.changes.feed import (
     NodeFeed,
 )
 from boxwall_server.changes.revision import Cursor, Revision
-from fakes.changes import cursor, item
+from fakes.changes import cursor, item, refusal
 
 RESET, CHANGES, BOOKMARK = FrameKind.RESET, FrameKind.CHANGES, FrameKind.BOOKMARK
 
@@ -219,11 +219,34 @@ def test_a_box_that_never_was_is_answered_with_a_tombstone_each_time() -> None:
 
 def test_a_refusal_is_sent_once_and_the_box_is_not_in_the_scope() -> None:
     feed = live(item("b1", 1))
-    feed.refuse(item("b2", 0))
+    feed.refuse(refusal("b2"))
     assert said(take(feed, 10))[1] == [("b2", 0)]
     assert feed.scope == {"b1"}
     feed.change(item("b2", 11))
     assert not feed.has_items
+    with pytest.raises(IllegalInput):
+        feed.refuse(item("b1", 12))
+
+
+def test_to_acknowledge_a_refusal_puts_nothing_in_force() -> None:
+    feed = live(item("b1", 1), item("b2", 1))
+    feed.acknowledge(cursor(10, frame=1))
+    feed.change(item("b1", 11))
+    feed.change(item("b2", 12))
+    feed.refuse(refusal("b1", 13))
+    assert said(take(feed, 13))[1] == [("b2", 12), ("b1", 13)]
+    assert feed.acknowledge(cursor(13, frame=2)) == [("b2", 12)]
+    assert feed.scope == {"b2"}
+
+
+def test_a_box_that_is_attached_before_its_refusal_was_taken_is_answered_all_the_same() -> None:
+    feed = live(item("b1", 1))
+    feed.refuse(refusal("b1", 11))
+    feed.widen(["b1"])
+    assert said(take(feed, 11))[1] == [("b1", 11)]
+    feed.answer([item("b1", 11)])
+    assert said(take(feed, 12))[1] == [("b1", 11)]
+    assert feed.acknowledge(cursor(12, frame=3)) == [("b1", 1), ("b1", 11)]
 
 
 def test_a_detached_box_is_not_sent_not_even_what_waited() -> None:

@@ -177,7 +177,18 @@ def test_a_revoked_certificate_is_refused_also_with_a_token() -> None:
         assert caught.value.flaw is Flaw.REVOKED
 
 
-def test_a_caller_stands_until_its_certificate_expires() -> None:
-    caller = node(uris=["spiffe://boxwall/node/n1"])
+@pytest.mark.parametrize("authorizations", [[], ["Bearer secret"]], ids=["by it", "by a token"])
+def test_a_caller_stands_until_the_certificate_of_its_connection_expires_or_is_revoked(
+    authorizations: list[str],
+) -> None:
+    issued = CA.node()
+    known = authenticator()
+    caller = known.identify(authorizations, issued.certificate, TIME)
+    assert known.stands(caller, TIME)
     later = Timestamp(TIME + round(datetime.timedelta(days=2).total_seconds() * 1e6))
-    assert not authenticator().stands(caller, later)
+    assert not known.stands(caller, later)
+    with pytest.raises(Unknown):
+        known.identify(authorizations, issued.certificate, later)
+    entry = token_entry("secret", "boxes.read", name="search", tenant="acme")
+    known.tokens = read_tokens(f"revoked_certificates = ['{issued.fingerprint}']\n{entry}")
+    assert not known.stands(caller, TIME)

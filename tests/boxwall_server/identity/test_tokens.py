@@ -101,6 +101,19 @@ def test_a_caller_stands_while_the_file_says_the_same() -> None:
     assert not late.stands(caller, NOW)
 
 
+def test_a_token_can_be_prolonged_and_cut_short_while_it_is_in_use() -> None:
+    def until(time: str) -> TokenTable:
+        return read_tokens(GOOD.replace('"never"', time))
+
+    caller = until("2023-11-14T22:13:30Z").caller("secret", NOW)
+    assert caller is not None
+    then = Timestamp(NOW + 60_000_000)
+    assert not until("2023-11-14T22:13:30Z").stands(caller, then)
+    assert until("2024-01-01T00:00:00Z").stands(caller, then)
+    assert read_tokens(GOOD).stands(caller, then)
+    assert not until("2023-11-14T22:13:20Z").stands(caller, NOW)
+
+
 def test_an_administrator_stands_in_any_tenant_and_nobody_else_does() -> None:
     text = token_entry("root", "admin") + token_entry("plain", "boxes.read")
     table = read_tokens(text)

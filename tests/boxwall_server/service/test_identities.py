@@ -10,7 +10,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from boxwall.v1 import box_service_pb2, enforcement_service_pb2, node_service_pb2, stream_pb2
+from boxwall.v1 import (
+    box_service_pb2,
+    enforcement_service_pb2,
+    node_service_pb2,
+    policy_pb2,
+    stream_pb2,
+)
 from boxwall.wire.errors import ErrorReason
 from boxwall_server.config import BadConfig, Security
 from boxwall_server.files import LOOK_EVERY
@@ -104,8 +110,10 @@ async def test_who_lacks_the_scope_learns_nothing_about_what_there_is(guarded: S
 
 
 async def test_a_token_too_large_for_a_header_is_refused(guarded: Served) -> None:
-    with pytest.raises(grpc.aio.AioRpcError):
-        await boxes(guarded, "x" * 1_000_000).GetBox(GET)
+    error = await refusal(boxes(guarded, "x" * 1_000_000).GetBox(GET))
+    assert error.status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.reason is None, "gRPC refuses it before anything of ours reads it"
+    assert not guarded.metric("boxwall_refused_callers_total", reason="wrong_token")
     assert (await boxes(guarded, "reader").GetBox(GET)).id == "b1"
 
 
@@ -186,6 +194,32 @@ async def test_nobody_speaks_for_a_node_but_the_node(
     assert not guarded.app.node_streams.all_connected()
 
 
+async def test_nobody_acknowledges_for_another_node(guarded: Served) -> None:
+    """Neither with the cursor that the other got, nor by naming the other's box."""
+    box = await guarded.get("b1")
+    theirs = await guarded.subscribe("n1", ["b1"], stub=bearing(guarded.enforcement, "n1"))
+    mine = await guarded.subscribe("n2", ["b2"], stub=bearing(guarded.enforcement, "n2"))
+    await theirs.until("reset"), await mine.until("reset")
+    about: dict[str, Any] = {"box_id": "b1", "policy_revision": box.policy_revision}
+    for result in (
+        stream_pb2.AckResult(**about),
+        stream_pb2.AckResult(**about, failure="says who?"),
+        stream_pb2.AckResult(**about, note="says who?"),
+        stream_pb2.AckResult(**about, connections_cut=7),
+    ):
+        await mine.acknowledge(result, cursor=theirs.cursor)
+    await guarded.enforced_on("n2", "b2")
+    await mine.refuse(policy_pb2.Refusal(box="b1", count=1))
+    await until(lambda: guarded.metric("boxwall_refusals_dropped_total"))
+    before = (await guarded.get("b1")).enforcement
+    assert [(node.node_id, node.message) for node in before.nodes] == [("n1", "")]
+    assert await guarded.state("b1") == "PENDING"
+    await theirs.acknowledge()
+    await guarded.enforced_on("n1", "b1")
+    assert await guarded.state("b1") == "ENFORCED"
+    assert not (await guarded.get("b1")).enforcement.nodes[0].connections_cut
+
+
 async def test_an_observer_needs_only_to_read(guarded: Served) -> None:
     message = await first(guarded, "reader", all_boxes=True)
     assert {entry.box_id for entry in message.reset.boxes} == {"b1", "b2"}
@@ -205,6 +239,12 @@ async def test_a_box_made_anew_elsewhere_is_kept_from_the_node_that_had_the_id(
     (entry,) = message.changes.entries
     assert entry.refused.message == "box b1 is not placed on this node"
     assert again.uid not in str(message)
+    await agent.acknowledge(cursor=message.cursor)
+    await until(lambda: not guarded.unacknowledged("n1"))
+    assert await guarded.state("b1") == "NOT_ATTACHED"
+    await guarded.delete("b1")
+    await guarded.create("b1")  # placed nowhere: nobody may host it here
+    assert await guarded.state("b1") == "NOT_ATTACHED"
 
 
 async def test_health_is_open_and_reflection_is_not(guarded: Served) -> None:
@@ -225,11 +265,31 @@ async def test_health_is_open_and_reflection_is_not(guarded: Served) -> None:
         call.cancel()
 
 
+async def test_reflection_answers_no_more_once_the_token_is_taken_out(
+    guarded: Served, tmp_path: Path
+) -> None:
+    ask: Any = guarded.channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    call = ask(metadata=(("authorization", "Bearer reader"),))
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    for _ in range(2):
+        await call.write(question)
+        assert (await call.read()).list_services_response.service
+    write_tokens(tmp_path / "tokens.toml", ENTRIES[1])
+    await look(guarded)
+    await call.write(question)
+    assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 async def look(served: Served) -> None:
     """What a second of running does."""
-    for kept, changed in served.app.guard._files:
-        if kept.look():
-            changed()
+    for _ in range(round(1 / LOOK_EVERY)):
+        for kept, changed in served.app.guard._files:
+            if kept.look():
+                changed()
     served.app.guard.check_streams(served.hub)
 
 
@@ -292,6 +352,43 @@ async def test_a_file_of_tokens_that_breaks_leaves_the_last_good_one_in_force(
     await look(guarded)
     assert guarded.metric("boxwall_stale_file", file="tokens") == 0
     assert (await boxes(guarded, "other").GetBox(GET)).id == "b1"
+
+
+async def test_half_of_a_file_of_tokens_that_looks_like_a_whole_one_does_not_count(
+    guarded: Served, tmp_path: Path
+) -> None:
+    """As somebody writes it in place, a few entries at a time."""
+    path = tmp_path / "tokens.toml"
+    whole = path.read_text()
+    (kept, changed), *_ = guarded.app.guard._files
+    for entries in range(1, len(ENTRIES)):
+        path.write_text("\n".join(ENTRIES[:entries]))
+        assert not kept.look()
+        assert (await boxes(guarded, "root").GetBox(GET)).id == "b1"
+    path.write_text(whole)
+    for _ in range(3):
+        assert not kept.look()  # nothing is other than before
+    path.write_text("\n".join(ENTRIES[:2]))
+    assert [kept.look(), kept.look(), kept.look()] == [False, True, False]
+    changed()
+    assert (await refusal(boxes(guarded, "root").GetBox(GET))).reason == "UNAUTHENTICATED"
+
+
+async def test_a_token_that_is_prolonged_keeps_its_streams(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    write_tokens(path, token_entry("brief", "boxes.read", expires="2023-11-14T22:13:30Z"))
+    async with serving(tmp_path, security=Security(tokens=path)) as served:
+        watch = bearing(served.boxes, "brief").WatchBoxes(box_service_pb2.WatchBoxesRequest())
+        await watch.read()
+        write_tokens(path, token_entry("brief", "boxes.read", expires="2023-11-14T22:14:00Z"))
+        await look(served)
+        served.clock.advance(20.0)
+        served.app.guard.check_streams(served.hub)
+        served.hub.tick()
+        assert (await watch.read()).HasField("bookmark")
+        served.clock.advance(20.0)
+        served.app.guard.check_streams(served.hub)
+        assert await watch.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_file_of_tokens_that_vanishes_leaves_the_last_good_one_in_force(

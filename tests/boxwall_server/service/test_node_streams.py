@@ -1,13 +1,22 @@
 """The stream of a node that keeps to the rules. The seven guarantees are checked throughout."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
-from boxwall.v1 import box_pb2, box_service_pb2, enforcement_service_pb2, stream_pb2
+from boxwall.v1 import (
+    box_pb2,
+    box_service_pb2,
+    enforcement_service_pb2,
+    policy_pb2,
+    stream_pb2,
+)
 from boxwall_server.changes.revision import (
     cursor_from_token,
 )
+from boxwall_server.store.mutations import AttachBoxes, Mutation, Outcome
 from fakes.agent import Agent
 from fakes.service import DENY_ALL, Served, custom, until
 
@@ -180,6 +189,79 @@ async def test_a_box_placed_on_another_node_is_refused_and_the_others_are_not(
     assert agent.entries["b1"].HasField("refused")
     await served.hosting("b1", node_id="n2")
     assert await served.state("b1") == "ENFORCED"
+
+
+async def test_a_box_made_anew_elsewhere_is_refused_to_the_node_that_had_the_id(
+    served: Served,
+) -> None:
+    """What the box may do is not for that node to know, and its word about it does not count."""
+    await served.create("b1")
+    old = await served.hosting("b1")
+    await served.delete("b1")
+    await old.until("changes")
+    again = await served.create("b1", node_id="n2")
+    message = await old.call.read()
+    (entry,) = message.changes.entries
+    assert entry.refused.message == "box b1 is placed on node n2"
+    assert again.uid not in str(message)
+    assert await served.state() == "NOT_ATTACHED"
+    await old.acknowledge(cursor=message.cursor)
+    await until(lambda: not served.unacknowledged("n1"))
+    assert await served.state() == "NOT_ATTACHED"
+    await old.refuse(policy_pb2.Refusal(box="b1", count=1))
+    await until(lambda: served.metric("boxwall_refusals_dropped_total"))
+
+    new = await served.hosting("b1", node_id="n2")
+    updating = asyncio.ensure_future(served.update(wait_timeout=Duration(seconds=60)))
+    await new.until("changes")
+    assert not updating.done()
+    await new.acknowledge()
+    enforcement = (await updating).enforcement
+    assert [node.node_id for node in enforcement.nodes] == ["n2"]
+    old.call.cancel()
+    await until(lambda: len(served.app.node_streams.all_connected()) == 1)
+    assert await served.state() == "ENFORCED"
+
+
+async def test_a_box_that_comes_back_to_its_node_can_be_attached_there_again(
+    served: Served,
+) -> None:
+    await served.create("b1")
+    agent = await served.hosting("b1")
+    for node_id in ("n2", "n1"):
+        await served.delete("b1")
+        again = await served.create("b1", node_id=node_id)
+    assert await served.state() == "NOT_ATTACHED"
+    await agent.attach("b1")
+    while agent.entries["b1"].uid != again.uid:
+        agent.messages.append(await agent.call.read())
+    await agent.acknowledge()
+    await until(lambda: not served.unacknowledged("n1"))
+    assert await served.state() == "ENFORCED"
+
+
+async def test_a_box_that_is_made_elsewhere_between_attaching_and_reading_is_refused(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await served.subscribe("n1")
+    await agent.until("reset")
+    apply = served.store.apply
+
+    async def overtaken(mutation: Mutation) -> Outcome:
+        outcome = await apply(mutation)
+        if isinstance(mutation, AttachBoxes):
+            # Nobody hosts the box here yet when this is published.
+            await served.create("b1", node_id="n2")
+        return outcome
+
+    monkeypatch.setattr(served.store, "apply", overtaken)
+    await agent.attach("b1")
+    message = await agent.call.read()
+    (entry,) = message.changes.entries
+    assert entry.refused.message == "box b1 is placed on node n2"
+    await agent.acknowledge(cursor=message.cursor)
+    await until(lambda: not served.unacknowledged("n1"))
+    assert await served.state() == "NOT_ATTACHED"
 
 
 async def test_a_node_that_closed_its_side_keeps_receiving_and_is_out_of_contact(

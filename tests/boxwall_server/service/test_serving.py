@@ -1,6 +1,7 @@
 """What surrounds the calls: health, reflection, errors nobody foresaw, the log, the end."""
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,29 @@ async def test_a_file_that_is_no_socket_is_not_removed(tmp_path: Path) -> None:
 
 async def test_a_socket_is_for_its_owner_alone(served: Served, tmp_path: Path) -> None:
     assert (tmp_path / "s.sock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_nobody_else_can_connect_even_at_the_moment_when_the_socket_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    kind = type(grpc.aio.server())
+    add = kind.add_insecure_port
+
+    def watched(server: Any, address: str) -> int:
+        port = add(server, address)
+        modes.append((tmp_path / "s.sock").stat().st_mode & 0o777)
+        return port
+
+    monkeypatch.setattr(kind, "add_insecure_port", watched)
+    before = os.umask(0)
+    try:
+        async with serving(tmp_path):
+            assert modes == [0o600]
+            (tmp_path / "other").touch()
+        assert (tmp_path / "other").stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(before)
 
 
 def test_every_method_must_have_a_handler_and_every_handler_a_method() -> None:

@@ -56,6 +56,8 @@ def mutations() -> st.SearchStrategy[Mutation]:
         source_snapshot=st.sampled_from(["", "s1"]),
         request=requests,
         validate_only=st.booleans(),
+        only_placed=st.booleans(),
+        max_boxes=st.sampled_from([None, 1]),
     )
     two = st.tuples(ids, ids)
     return st.one_of(

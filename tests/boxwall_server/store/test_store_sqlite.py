@@ -13,7 +13,13 @@ import pytest
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.store import sqlite, sqlite_file
-from boxwall_server.store.errors import DiskFull, StoreBroken, StoreUnavailable, StoreUnusable
+from boxwall_server.store.errors import (
+    DiskFull,
+    StoreBroken,
+    StoreUnavailable,
+    StoreUnusable,
+    TooManyBoxes,
+)
 from boxwall_server.store.records import BoxFilter
 from boxwall_server.store.sqlite import SqliteStore, open_sqlite
 from boxwall_server.store.sqlite_file import BUSY_PATIENCE, backup_file
@@ -65,7 +71,7 @@ async def test_a_newer_schema_is_refused_naming_both_versions(path: Path) -> Non
     await (await open_sqlite(path)).close()
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 77")
-    with pytest.raises(StoreUnusable, match=r"schema 77; this one knows up to 1"):
+    with pytest.raises(StoreUnusable, match=r"schema 77; this one knows up to 2"):
         await open_sqlite(path)
 
 
@@ -198,23 +204,44 @@ def test_a_backup_of_nothing_is_refused_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_file_from_before_tenants_were_counted_has_its_boxes_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *rest = sqlite_file._migrations()
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first])
+    sqlite_file.open_file(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executemany(
+            "INSERT INTO boxes VALUES "
+            "(?, ?1 || ?2, ?1 || ?2, '', '', '{}', '', x'', 'custom', 1, 1, NULL, '', 0, 0)",
+            [("t1", "a"), ("t1", "b"), ("t2", "a")],
+        )
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first, *rest])
+    store = await open_sqlite(path)
+    with pytest.raises(TooManyBoxes):
+        await store.apply(create("b9", max_boxes=2))
+    await store.apply(create("b9", max_boxes=3))
+    await store.apply(create("b9", tenant="t2", max_boxes=2))
+    await store.close()
+
+
 async def test_a_migration_that_fails_leaves_the_version_before(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_sqlite(path)
     await store.apply(create())
     await store.close()
-    first = sqlite_file._migrations()[0]
+    known = sqlite_file._migrations()
     broken = "CREATE TABLE half (a); CREATE TABLE half (a)"
-    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first, broken])
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [*known, broken])
     with pytest.raises(StoreUnusable):
         await open_sqlite(path)
-    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [first, "CREATE TABLE more (a)"])
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: [*known, "CREATE TABLE more (a)"])
     store = await open_sqlite(path)
     assert (await store.box("t1", "b1")).box.id == "b1"
     await store.close()
     with contextlib.closing(sqlite3.connect(path)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        assert database.execute("PRAGMA user_version").fetchone() == (len(known) + 1,)
         names = {row[0] for row in database.execute("SELECT name FROM sqlite_schema")}
     assert "more" in names
     assert "half" not in names

@@ -232,7 +232,78 @@ async def test_only_the_placed_node_can_attach_a_box(store: Store) -> None:
     strict = replace(ask, only_placed=True)
     refused = {"placed": "n1", "free": "", "unknown": ""}
     assert await store.apply(strict) == Attached(attached=(), refused=refused)
-    assert (await store.box("t1", "free")).nodes == ("n2",)
+
+
+async def test_of_what_is_refused_no_attachment_is_left(store: Store) -> None:
+    await store.apply(create("free"))
+    attach = AttachBoxes(tenant="t1", node_id="n1", box_ids=("free", "unknown"))
+    await store.apply(attach)
+    await store.apply(replace(attach, only_placed=True))
+    assert await store.attached("t1", "n1") == []
+    assert (await store.box("t1", "free")).nodes == ()
+
+
+PLACEMENTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "anywhere": ({}, ("n1", "n2")),
+    "on one of them": ({"node_id": "n2"}, ("n2",)),
+    "on another": ({"node_id": "n3"}, ()),
+    "nowhere, where every box is placed": ({"only_placed": True}, ()),
+    "on one of them, where every box is": ({"node_id": "n1", "only_placed": True}, ("n1",)),
+    "on another, but not for real": ({"node_id": "n3", "validate_only": True}, ("n1", "n2")),
+}
+
+
+@pytest.mark.parametrize(("fields", "hosts"), PLACEMENTS.values(), ids=PLACEMENTS)
+async def test_nodes_that_may_not_host_a_box_made_anew_do_not(
+    store: Store, fields: dict[str, Any], hosts: tuple[str, ...]
+) -> None:
+    await store.apply(create())
+    for node_id in ("n1", "n2"):
+        await store.apply(AttachBoxes(tenant="t1", node_id=node_id, box_ids=("b1",)))
+    await store.apply(DeleteBox(tenant="t1", id="b1", now=LATER))
+    assert (await written(store, create(**fields))).nodes == hosts
+    attached = [node for node in ("n1", "n2", "n3") if await store.attached("t1", node)]
+    assert tuple(attached) == hosts
+
+
+async def test_a_box_made_elsewhere_in_the_same_batch_as_its_attachment_is_not_attached(
+    store: Store,
+) -> None:
+    await asyncio.gather(
+        store.apply(AttachBoxes(tenant="t1", node_id="n1", box_ids=("b1",))),
+        store.apply(create(node_id="n2")),
+    )
+    assert await store.attached("t1", "n1") == []
+
+
+async def test_a_tenant_has_so_many_boxes_and_no_more(store: Store) -> None:
+    await store.apply(create("b1"))
+    await store.apply(create("b2", max_boxes=2))
+    with pytest.raises(errors.TooManyBoxes):
+        await store.apply(create("b3", max_boxes=2))
+    await store.apply(create("b3", tenant="t2", max_boxes=2))
+    await store.apply(create("b3", max_boxes=2, validate_only=True))
+    await store.apply(DeleteBox(tenant="t1", id="b1", now=LATER))
+    await store.apply(create("b3", max_boxes=2))
+    with pytest.raises(errors.BoxExists):
+        await store.apply(create("b3", max_boxes=2))
+    with pytest.raises(errors.TooManyBoxes):
+        await store.apply(create("b4", max_boxes=1))
+
+
+async def test_boxes_that_are_made_in_one_batch_count(store: Store) -> None:
+    many = [store.apply(create(f"b{number}", max_boxes=5)) for number in range(20)]
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    assert sum(isinstance(outcome, errors.TooManyBoxes) for outcome in outcomes) == 15
+    end = [store.apply(DeleteBox(tenant="t1", id=f"b{number}", now=LATER)) for number in range(5)]
+    await asyncio.gather(*end, store.apply(create("last", max_boxes=1)))
+
+
+async def test_the_answer_to_a_request_id_needs_no_room(store: Store) -> None:
+    request = key()
+    first = await written(store, create("b1", max_boxes=1, request=request))
+    again = await written(store, create("b1", max_boxes=1, request=request))
+    assert (again.replayed, again.box) == (True, first.box)
 
 
 async def test_a_write_tells_which_nodes_host_the_box(store: Store) -> None:

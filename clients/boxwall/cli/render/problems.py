@@ -35,8 +35,8 @@ class Problem:
         return [f"error: {self.headline}", *(f"  {detail}" for detail in self.details), *step]
 
 
-def problem_of(error: errors.BoxwallError | PolicyError) -> Problem:
-    """Return what there is to say about an error."""
+def problem_of(error: errors.BoxwallError | PolicyError, verb: str = "boxwall") -> Problem:
+    """Return what there is to say about an error of a command."""
     match error:
         case errors.InvalidRequest() | BadPolicy() | InvalidDestination():
             return _invalid(error)
@@ -74,16 +74,18 @@ def problem_of(error: errors.BoxwallError | PolicyError) -> Problem:
                 next_step="is the control plane running? start one with: boxwall up; or name "
                 "another with --server HOST:PORT; boxwall doctor looks further",
             )
+        case errors.BadConfig():
+            step = f"correct the setting; see: {verb} --help"
+            return Problem(status=USAGE, headline=safe(str(error)), next_step=step)
         case _:
-            status = USAGE if isinstance(error, errors.BadConfig) else REFUSED
             return Problem(
-                status=status, headline=safe(str(error)), next_step=_next_step(type(error))
+                status=REFUSED, headline=safe(str(error)), next_step=_next_step(type(error))
             )
 
 
-def problem_document(error: errors.BoxwallError | PolicyError) -> Document:
+def problem_document(error: errors.BoxwallError | PolicyError, verb: str = "boxwall") -> Document:
     """Return an error as JSON."""
-    problem = problem_of(error)
+    problem = problem_of(error, verb)
     document: Document = {
         "error": type(error).__name__,
         "message": str(error),
@@ -137,9 +139,9 @@ _NEXT_STEPS: Final[dict[type[Exception], str]] = {
     errors.Conflict: "read it again, and decide anew",
     errors.Unauthenticated: "give a token with BOXWALL_TOKEN, or --token",
     errors.PermissionDenied: "ask for a token that may do this",
+    errors.QuotaExceeded: "list the boxes with: boxwall box list; or ask the operator for more",
     errors.InternalError: "look for the id in the server's log, and report it",
     errors.UnexpectedAnswer: "update the older of client and server; see: boxwall --version",
-    errors.BadConfig: "correct the setting; see: boxwall box list --help",
 }
 
 

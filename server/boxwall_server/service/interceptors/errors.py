@@ -44,6 +44,11 @@ _OF_STORE_ERROR: Final[dict[type[store_errors.StoreError], tuple[ErrorReason, st
         "box {} is attached to a node; detach it there before placing it elsewhere",
         "",
     ),
+    store_errors.TooManyBoxes: (
+        ErrorReason.QUOTA_EXCEEDED,
+        "a tenant may have {} boxes, and has them; delete one first",
+        "",
+    ),
     store_errors.NodeFenced: (
         ErrorReason.NODE_FENCED,
         "node {} is fenced; an operator can let it in again (boxwall node unfence)",

@@ -40,6 +40,12 @@ CREATE INDEX boxes_by_expiry ON boxes (expire_time) WHERE expire_time IS NOT NUL
 CREATE INDEX boxes_by_placement ON boxes (tenant, node_id, id) WHERE node_id != '';
 CREATE INDEX boxes_by_label ON boxes USING gin (labels jsonb_path_ops);
 
+-- How many boxes each tenant has, so that a limit costs no counting.
+CREATE TABLE tenants (
+    id    text COLLATE "C" PRIMARY KEY,
+    boxes bigint NOT NULL
+) WITH (fillfactor = 50);
+
 -- The log of changes, each with the box as it stood: a replica that reads late must not see later
 -- states of it.
 CREATE TABLE changes (
