@@ -212,6 +212,11 @@ class Agent:
             # Packets to the node itself are refused by the input chain whatever their address.
             _log.error("node_addresses_not_updated", error=str(exc))
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the kernel may hold something else than is meant."""
+        return self._enforcer.is_in_doubt
+
     def repair(self) -> bool:
         """Somebody may have changed the table: put everything in force anew if it is not.
 

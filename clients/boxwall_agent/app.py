@@ -32,6 +32,7 @@ from boxwall_agent.in_force import InForce
 from boxwall_agent.lease_keeper import LeaseKeeper
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
+from boxwall_agent.mending import Mender
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
@@ -148,7 +149,7 @@ def _watches(
     stack.callback(node.close)
     table = TableWatch(agent, nft.port, metrics.repairs.inc)
     stack.callback(table.close)
-    return [node.run, table.run]
+    return [node.run, table.run, Mender(agent, metrics.repairs.inc).run]
 
 
 def _monitor(

@@ -2,16 +2,16 @@
 
 Whatever goes wrong, a box ends with its old rules, its new rules, or none; never with others. A
 policy that the kernel refuses closes its box, by a transaction that only takes elements away; if
-even that is refused, the interface is taken down.
+even that is refused, or nobody knows what the kernel did, the interface is taken down, and the box
+is meant to be closed from then on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from boxwall.policy import Address, Surroundings
 from boxwall.wire.entries import Entry, Result
-from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
+from boxwall_agent.errors import AgentError, CannotAttach, KernelError
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing, after, result_of
 from boxwall_agent.in_force import InForce
@@ -109,6 +109,11 @@ class Enforcer:
         """Whether the kernel holds what it should."""
         return self._in_force.is_whole()
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the kernel may hold something else than is meant."""
+        return self._in_force.is_in_doubt
+
     def reinstall(self) -> None:
         """Put everything in force anew, as it was meant to be. Raises KernelError."""
         self._in_force.reinstall()
@@ -139,6 +144,8 @@ class Enforcer:
         except KernelError as exc:
             for interface in interfaces:
                 self._switch.cut(interface)
+            if before is not None and before.standing is not Standing.GONE:
+                self._hosted[box_id] = self._given_up(before, exc)
             raise CannotAttach(f"{exc}; the interface was taken down") from exc
         self.leasing.drop(box_id)
         self._hosted[box_id] = hosted
@@ -146,10 +153,19 @@ class Enforcer:
         return hosted
 
     def detach(self, box_id: str) -> Hosted | None:
-        """Police the box's interfaces no more. None: there is no such box. Raises KernelError."""
+        """Police the box's interfaces no more. None: there is no such box.
+
+        Raises KernelError; the box is then as it was, or, if nobody knows whether its interfaces
+        are policed still, closed for good.
+        """
         hosted = self._hosted.get(box_id)
         if hosted is not None:
-            self._in_force.change({one.name: None for one in hosted.interfaces})
+            try:
+                self._in_force.change({one.name: None for one in hosted.interfaces})
+            except KernelError as exc:
+                if self._in_force.is_in_doubt:
+                    self._hosted[box_id] = self._given_up(hosted, exc)
+                raise
             del self._hosted[box_id]
             self.leasing.drop(box_id)
             self._places_changed()
@@ -230,42 +246,42 @@ class Enforcer:
         done = list(wanted.values())
         try:
             self._change(done)
-        except KernelRejected:
-            done = [self._put_alone(hosted) for hosted in done]
-        except KernelUnsure as exc:
-            done = [self._put_anew(hosted, exc) for hosted in done]
+        except AgentError as exc:
+            done = self._put_each(done, exc)
         self._hosted.update((hosted.box_id, hosted) for hosted in done)
         return done
+
+    def _put_each(self, boxes: Sequence[Hosted], exc: AgentError) -> list[Hosted]:
+        if self._in_force.is_in_doubt:
+            # What the kernel holds of these is not known. To close them all ends the doubt, or
+            # else the kernel does nothing any more, and is not asked for each box again.
+            try:
+                self._change([_failed(hosted, exc) for hosted in boxes])
+            except KernelError as worse:
+                return [self._given_up(_failed(hosted, exc), worse) for hosted in boxes]
+        return [self._put_alone(hosted) for hosted in boxes]
 
     def _put_alone(self, hosted: Hosted) -> Hosted:
         try:
             self._change([hosted])
-        except KernelRejected as exc:
-            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
-        except KernelUnsure as exc:
-            return self._put_anew(hosted, exc)
+        except AgentError as exc:
+            failed = _failed(hosted, exc)
+            try:
+                self._change([failed])
+            except KernelError as worse:
+                return self._given_up(failed, worse)
+            return failed
         return hosted
 
-    def _put_closed(self, hosted: Hosted) -> Hosted:
-        try:
-            self._change([hosted])
-        except KernelError as exc:
-            for interface in hosted.interfaces:
-                self._switch.cut(interface)
-            message = f"{hosted.message}; then {exc}; the interface was taken down"
-            return replace(hosted, message=message)
-        return hosted
-
-    def _put_anew(self, hosted: Hosted, exc: KernelUnsure) -> Hosted:
-        """The kernel has the old rules or the new: replace the whole table by what is meant."""
-        judged = self._judged(hosted)
-        try:
-            rules = {**self._in_force.rules, **self._rules_for([hosted])}
-            self._in_force.install(rules, slots_of(hosted, judged))
-        except KernelError:
-            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
-        self.leasing.adopt({hosted.box_id: judged})
-        return hosted
+    def _given_up(self, hosted: Hosted, exc: KernelError) -> Hosted:
+        """Without the kernel's help: nothing passes now, and the box is meant to be closed."""
+        for interface in hosted.interfaces:
+            self._switch.cut(interface)
+        failed = _failed(hosted, f"{hosted.message}; then {exc}; the interface was taken down")
+        judged = self._judged(failed)
+        self._in_force.mean(self._rules_for([failed]), slots_of(failed, judged))
+        self.leasing.adopt({failed.box_id: judged})
+        return failed
 
     def _change(self, boxes: Sequence[Hosted]) -> None:
         """Policies and leases in one transaction. Raises KernelError."""
@@ -300,6 +316,13 @@ class Enforcer:
         if hosted.policy is None:
             return closed(interface)
         return rules_of(interface, hosted.policy, before, self._grants)
+
+
+def _failed(hosted: Hosted, reason: object) -> Hosted:
+    """The box closed, because of that; one whose interface is gone stays so."""
+    if hosted.standing is Standing.GONE:
+        return hosted
+    return hosted.closed(Standing.FAILED, str(reason))
 
 
 def results_of(touched: Iterable[Hosted]) -> list[Result]:

@@ -13,7 +13,6 @@ from boxwall.policy import (
     decide,
     matching_domain,
 )
-from boxwall_agent.errors import KernelUnsure
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted
 from boxwall_agent.in_force import InForce
@@ -115,12 +114,7 @@ class Leasing:
         self._withdrawn += ((box_id, lease) for lease in self._leases.pop(box_id, ()))
 
     def _put(self, hosted: Hosted, plan: LeasePlan, now: float = -math.inf) -> None:
-        slots = slots_of(hosted, plan)
-        try:
-            self._in_force.change({}, slots)
-        except KernelUnsure:
-            # The kernel has the old leases or the new: replace the whole table by what is meant.
-            self._in_force.install(self._in_force.rules, slots)
+        self._in_force.change({}, slots_of(hosted, plan))
         self._adopt(hosted.box_id, plan, now)
 
     def _adopt(self, box_id: str, plan: LeasePlan, now: float) -> None:

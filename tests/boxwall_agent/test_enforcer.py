@@ -1,5 +1,7 @@
 """Whatever goes wrong, a box ends with its old rules, its new ones, or none."""
 
+from collections.abc import Callable
+
 import pytest
 
 from boxwall.policy import Address, AllowAll, Custom, DenyAll, Network, Policy
@@ -10,6 +12,7 @@ from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, Kern
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import NAMES_NOT_ENFORCED, Standing
 from boxwall_agent.in_force import InForce
+from boxwall_agent.marks import LAST_GRANT
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.objects import Element
@@ -36,12 +39,12 @@ def networks(*texts: str) -> tuple[Network, ...]:
 class Bench:
     """An enforcer on a fake kernel, with boxes b1 on box1, b2 on box2 ..."""
 
-    def __init__(self, boxes: int = 2) -> None:
+    def __init__(self, boxes: int = 2, grants: GrantPool | None = None) -> None:
         self.kernel = FakeKernel()
         self.switch = FakeSwitch()
         table = Table(Shared())
         in_force = InForce(self.kernel, table, TableFlags.NONE)
-        self.enforcer = Enforcer(in_force, GrantPool(), self.switch)
+        self.enforcer = Enforcer(in_force, grants or GrantPool(), self.switch)
         self.enforcer.start([], Restored(), leases={}, replace_table=False)
         for number in range(1, boxes + 1):
             self.enforcer.attach(f"b{number}", [interface(number)])
@@ -177,6 +180,164 @@ def test_an_answer_that_was_lost_ends_in_the_new_policy_being_installed_anew() -
     assert bench.grants(1) == set()
     assert bench.grants(2)
     assert bench.enforcer.is_in_force()
+
+
+def once(what: KernelError | None) -> Callable[[Seen], KernelError | None]:
+    """Refuse the first batch so, and none after it."""
+    answers = iter([what])
+    return lambda seen: next(answers, None)
+
+
+def first_only() -> Callable[[Seen], bool]:
+    """Lose the answer to the first batch."""
+    answers = iter([True])
+    return lambda seen: next(answers, False)
+
+
+def whole(seen: Seen) -> KernelError | None:
+    """Refuse what replaces the table."""
+    return KernelRejected(12, "transaction", "no memory") if seen.makes_table else None
+
+
+def test_a_box_whose_opening_was_done_unheard_and_cannot_be_redone_is_cut() -> None:
+    """Differences from what was meant before are nothing, while the kernel lets everything pass."""
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", DenyAll()), policy_set("b2", AllowAll())])
+    bench.kernel.loses_answer = first_only()
+    bench.kernel.refuse = whole
+    touched = bench.enforcer.apply([policy_set("b1", AllowAll(), 2)])
+    assert bench.grants(1)
+    assert bench.switch.cuts == ["box1"]
+    assert bench.standing("b1") is Standing.FAILED
+    assert [one.failure for one in results_of(touched)]
+    assert not bench.enforcer.is_in_force()
+
+    bench.kernel.refuse = lambda seen: None
+    bench.enforcer.reinstall()
+
+    assert bench.grants(1) == set()
+    assert bench.grants(2)
+    assert bench.enforcer.is_in_force()
+
+
+def test_in_doubt_the_next_change_of_any_box_puts_everything_in_force() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", DenyAll())])
+    bench.kernel.loses_answer = first_only()
+    bench.kernel.refuse = whole
+    bench.enforcer.apply([policy_set("b1", AllowAll(), 2)])
+    bench.kernel.refuse = lambda seen: None
+    bench.enforcer.apply([policy_set("b2", AllowAll(), 3)])
+    assert bench.grants(1) == set()
+    assert bench.grants(2)
+    assert bench.standing("b2") is Standing.ENFORCED
+    assert bench.enforcer.is_in_force()
+
+
+def test_one_lost_answer_over_many_boxes_is_one_table() -> None:
+    bench = Bench(boxes=20)
+    before = bench.kernel.commits
+    bench.kernel.loses_answer = first_only()
+    bench.enforcer.apply([policy_set(f"b{number}", AllowAll()) for number in range(1, 21)])
+    assert bench.kernel.commits == before + 2
+    assert all(bench.grants(number) for number in range(1, 21))
+
+
+@pytest.mark.parametrize("boxes", [1, 20])
+def test_a_kernel_that_does_nothing_any_more_is_not_asked_for_each_box(boxes: int) -> None:
+    bench = Bench(boxes=boxes)
+    every = [f"b{number}" for number in range(1, boxes + 1)]
+    asked: list[Seen] = []
+
+    def nothing(seen: Seen) -> KernelError:
+        asked.append(seen)
+        return KernelUnsure("ENOBUFS")
+
+    bench.kernel.refuse = nothing
+    bench.enforcer.apply([policy_set(box_id, AllowAll()) for box_id in every])
+    assert len(asked) == 3
+    assert len(bench.switch.cuts) == boxes
+    assert {bench.standing(box_id) for box_id in every} == {Standing.FAILED}
+
+
+def test_a_box_that_was_cut_is_closed_when_the_kernel_does_it_at_last() -> None:
+    """Or the link, set up by hand, would carry what the old policy allows."""
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    bench.kernel.refuse = lambda seen: KernelRejected(12, "transaction", "no memory")
+    bench.enforcer.apply([policy_set("b1", DenyAll(), 2)])
+    assert bench.grants(1)
+    assert not bench.enforcer.is_in_force()
+    bench.kernel.refuse = lambda seen: None
+    bench.enforcer.reinstall()
+    assert bench.grants(1) == set()
+
+
+def test_a_detach_done_unheard_is_done_again_as_a_whole() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b2", AllowAll())])
+    bench.kernel.loses_answer = first_only()
+    bench.enforcer.detach("b1")
+    assert "b1" not in bench.enforcer.hosted
+    assert bench.enforcer.is_in_force()
+    assert bench.grants(2)
+
+
+def test_a_detach_of_which_nobody_knows_leaves_the_box_closed_and_cut() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    bench.kernel.loses_answer = first_only()
+    bench.kernel.refuse = whole
+    with pytest.raises(KernelError):
+        bench.enforcer.detach("b1")
+    assert bench.switch.cuts == ["box1"]
+    assert bench.standing("b1") is Standing.FAILED
+    bench.kernel.refuse = lambda seen: None
+    bench.enforcer.reinstall()
+    assert Element("boxes", b"box1".ljust(16, b"\0")) in bench.kernel.held
+    assert bench.grants(1) == set()
+    bench.enforcer.detach("b1")
+    assert Element("boxes", b"box1".ljust(16, b"\0")) not in bench.kernel.held
+
+
+def test_a_detach_that_was_refused_leaves_the_box_as_it_was() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    bench.kernel.refuse = once(KernelRejected(12, "elements of live", "no memory"))
+    with pytest.raises(KernelRejected):
+        bench.enforcer.detach("b1")
+    assert bench.switch.cuts == []
+    assert bench.standing("b1") is Standing.ENFORCED
+    assert bench.grants(1)
+
+
+def test_a_box_that_fails_to_get_one_more_interface_is_not_called_enforced() -> None:
+    bench = Bench()
+    bench.enforcer.apply([policy_set("b1", AllowAll())])
+    bench.kernel.refuse = lambda seen: KernelRejected(12, "transaction", "no memory")
+    with pytest.raises(CannotAttach):
+        bench.enforcer.attach("b1", [interface(1), interface(7)])
+    assert set(bench.switch.cuts) == {"box1", "box7"}
+    assert bench.standing("b1") is Standing.FAILED
+    bench.kernel.refuse = lambda seen: None
+    bench.enforcer.reinstall()
+    assert bench.grants(1) == set()
+
+
+def test_node_addresses_set_unheard_are_set_again() -> None:
+    bench = Bench()
+    bench.kernel.loses_answer = first_only()
+    bench.enforcer.node_has(frozenset({Address.parse("45.0.0.1")}))
+    assert Element("node4", bytes((45, 0, 0, 1))) in bench.kernel.held
+    assert bench.enforcer.is_in_force()
+
+
+def test_when_no_number_is_left_the_box_is_closed() -> None:
+    bench = Bench(grants=GrantPool(LAST_GRANT + 1, in_use=lambda: set(range(LAST_GRANT + 1))))
+    bench.enforcer.apply([policy_set("b1", AllowAll()), policy_set("b2", DenyAll())])
+    assert bench.standing("b1") is Standing.FAILED
+    assert bench.standing("b2") is Standing.ENFORCED
+    assert bench.grants(1) == set()
 
 
 def test_drift_is_seen_and_put_right() -> None:
