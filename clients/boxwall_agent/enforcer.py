@@ -10,16 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from boxwall.policy import Address, Surroundings
-from boxwall.wire.entries import Entry, Result
+from boxwall.wire.entries import Result
 from boxwall_agent.errors import AgentError, CannotAttach, KernelError
 from boxwall_agent.grants import GrantPool
-from boxwall_agent.hosted import Hosted, Standing, after, result_of
+from boxwall_agent.hosted import Hosted, Standing, result_of
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeasePlan
 from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
-from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of
+from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
+from boxwall_agent.seals import Seals
 from boxwall_agent.table import Slots
 
 
@@ -41,6 +42,7 @@ class Enforcer:
         self._by_index: dict[int, str] = {}
         self._by_address: dict[Address, str] = {}
         self._surroundings: Surroundings | None = None
+        self._seals = Seals(in_force.shared)
         self.leasing = Leasing(in_force, grants)
 
     @property
@@ -49,9 +51,9 @@ class Enforcer:
         return self._hosted
 
     @property
-    def next_grant(self) -> int:
-        """What must be remembered, so that no grant is given twice."""
-        return self._grants.next_grant
+    def enforces_names(self) -> bool:
+        """Whether `allowed_domains` mean anything on this node."""
+        return self._in_force.shared.naming is not None
 
     def hosted_on(self, index: int) -> Hosted | None:
         """The box whose interface has this index, or None."""
@@ -83,27 +85,29 @@ class Enforcer:
     def start(
         self,
         hosted: Iterable[Hosted],
-        restored: Restored,
+        restored: Restored | None,
         *,
         leases: Mapping[str, Iterable[Lease]],
-        replace_table: bool,
     ) -> None:
         """Put everything in force at one instant, in place of what an earlier agent left.
 
-        Connections keep their grants. Of `leases` only those are taken that the box's policy
-        allows. Raises KernelError.
+        `hosted` is what `wanted.at_start` says; `restored`: None if there was no table. Connections
+        keep the grants of policies and leases that were in force. Raises KernelError.
         """
         self._hosted = {one.box_id: one for one in hosted}
         self._places_changed()
         rules = {}
         slots: dict[str, dict[Slot, bytes | None]] = {}
         for one in self._hosted.values():
-            kept = self.leasing.restore(one, leases.get(one.box_id, ()), self.surroundings)
+            of_box = leases.get(one.box_id, ())
+            kept = self.leasing.restore(one, of_box, self.surroundings, restored)
             slots |= slots_of(one, kept)
             for interface in one.interfaces:
-                before = restored.rules_before(interface, one.policy)
+                before = closed(interface)
+                if restored is not None and one.policy is not None:
+                    before = restored.rules_before(interface, one.policy, self._seals.of(one))
                 rules[interface.name] = self._rules(one, interface, before)
-        self._in_force.install(rules, slots, replace_table=replace_table)
+        self._in_force.install(rules, slots, replace_table=restored is not None)
 
     def is_in_force(self) -> bool:
         """Whether the kernel holds what it should."""
@@ -148,6 +152,12 @@ class Enforcer:
                 self._hosted[box_id] = self._given_up(before, exc)
             raise CannotAttach(f"{exc}; the interface was taken down") from exc
         self.leasing.drop(box_id)
+        names = {interface.name for interface in interfaces}
+        self._hosted = {
+            one.box_id: one
+            for one in self._hosted.values()
+            if not (one.is_forgotten and one.interfaces[0].name in names)
+        }
         self._hosted[box_id] = hosted
         self._places_changed()
         return hosted
@@ -171,53 +181,6 @@ class Enforcer:
             self._places_changed()
         return hosted
 
-    def apply(self, entries: Iterable[Entry], *, is_whole: bool = False) -> Sequence[Hosted]:
-        """Do what the control plane says; return the boxes that were touched, as they are now.
-
-        `is_whole`: boxes without an entry are closed, because the control plane has none of them.
-        """
-        wanted = {}
-        for entry in entries:
-            hosted = self._hosted.get(entry.box_id)
-            if hosted is not None:
-                wanted[entry.box_id] = after(hosted, entry, enforces_names=self.enforces_names)
-        if is_whole:
-            message = "the control plane does not know that this node hosts the box"
-            for box_id, hosted in self._hosted.items():
-                if box_id not in wanted and hosted.standing is not Standing.GONE:
-                    wanted[box_id] = hosted.closed(Standing.UNKNOWN, message)
-        return self._put(wanted)
-
-    def close(self, standing: Standing, message: str) -> Sequence[Hosted]:
-        """Deny everything for every box."""
-        return self.close_some(list(self._hosted.values()), standing, message)
-
-    def close_some(
-        self, boxes: Iterable[Hosted], standing: Standing, message: str
-    ) -> Sequence[Hosted]:
-        """Deny everything for these boxes."""
-        return self._put(
-            {
-                hosted.box_id: hosted.closed(standing, message)
-                for hosted in boxes
-                if hosted.standing is not Standing.GONE
-            }
-        )
-
-    def interface_gone(self, index: int) -> Sequence[Hosted]:
-        """An interface was removed: of the box it belonged to nothing passes any more.
-
-        Its name stays closed: one that is made anew under it is not free.
-        """
-        message = "its interface is gone; attach the box again when there is one"
-        return self._put(
-            {
-                box_id: hosted.closed(Standing.GONE, message)
-                for box_id, hosted in self._hosted.items()
-                if any(interface.index == index for interface in hosted.interfaces)
-            }
-        )
-
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now. Raises KernelError."""
         if addresses != self._in_force.shared.node_addresses:
@@ -239,11 +202,13 @@ class Enforcer:
             for interface in hosted.interfaces
         }
 
-    def _put(self, wanted: Mapping[str, Hosted]) -> Sequence[Hosted]:
-        """All in one transaction; if that is refused, each box alone, so that one cannot hold
-        back the others.
+    def put(self, wanted: Iterable[Hosted]) -> Sequence[Hosted]:
+        """Make the boxes so; return them as they are then.
+
+        All in one transaction; if that is refused, each box alone, so that one cannot hold back the
+        others.
         """
-        done = list(wanted.values())
+        done = list(wanted)
         try:
             self._change(done)
         except AgentError as exc:
@@ -315,7 +280,8 @@ class Enforcer:
             return absent(interface)
         if hosted.policy is None:
             return closed(interface)
-        return rules_of(interface, hosted.policy, before, self._grants)
+        rules = rules_of(interface, hosted.policy, before, self._grants)
+        return sealed(rules, interface, self._seals.of(hosted))
 
 
 def _failed(hosted: Hosted, reason: object) -> Hosted:

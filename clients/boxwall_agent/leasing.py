@@ -18,6 +18,7 @@ from boxwall_agent.hosted import Hosted
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeasePlan, Leases
 from boxwall_agent.marks import Grant
+from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Slot, lease_slots
 
 ROOM: Final = 256
@@ -100,14 +101,26 @@ class Leasing:
             self._adopt(box_id, plan, -math.inf)
 
     def restore(
-        self, hosted: Hosted, leases: Iterable[Lease], surroundings: Surroundings
+        self,
+        hosted: Hosted,
+        leases: Iterable[Lease],
+        surroundings: Surroundings,
+        restored: Restored | None,
     ) -> LeasePlan:
-        """Take what an earlier agent leased and is allowed still; return what the kernel needs."""
-        kept = [
-            one for one in leases if is_leasable(hosted.policy, one.name, one.address, surroundings)
-        ]
-        self._leases[hosted.box_id] = restored = Leases(kept)
-        return LeasePlan(live=frozenset(one.grant for one in kept), addresses=restored.chosen)
+        """Take what an earlier agent leased, if its table (`restored`) still had it and it is
+        allowed still; return what the kernel needs. The others count as withdrawn.
+        """
+        kept = []
+        for one in leases:
+            was_live = restored is None or all(
+                restored.is_live(interface, one.grant) for interface in hosted.interfaces
+            )
+            if was_live and is_leasable(hosted.policy, one.name, one.address, surroundings):
+                kept.append(one)
+            else:
+                self._withdrawn.append((hosted.box_id, one))
+        self._leases[hosted.box_id] = leases_now = Leases(kept)
+        return LeasePlan(live=frozenset(one.grant for one in kept), addresses=leases_now.chosen)
 
     def drop(self, box_id: str) -> None:
         """The box is gone, with what the kernel held for it."""
