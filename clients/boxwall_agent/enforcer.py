@@ -15,7 +15,7 @@ from boxwall_agent.errors import AgentError, CannotAttach, KernelError
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted, Standing, result_of
 from boxwall_agent.in_force import InForce
-from boxwall_agent.leases import Lease, LeasePlan
+from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan
 from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
@@ -34,7 +34,13 @@ class Switch(Protocol):
 class Enforcer:
     """The boxes of this node, and the kernel's table for them."""
 
-    def __init__(self, in_force: InForce, grants: GrantPool, switch: Switch) -> None:
+    def __init__(
+        self,
+        in_force: InForce,
+        grants: GrantPool,
+        switch: Switch,
+        bounds: LeaseBounds = LeaseBounds(),
+    ) -> None:
         self._in_force = in_force
         self._grants = grants
         self._switch = switch
@@ -43,7 +49,7 @@ class Enforcer:
         self._by_address: dict[Address, str] = {}
         self._surroundings: Surroundings | None = None
         self._seals = Seals(in_force.shared)
-        self.leasing = Leasing(in_force, grants)
+        self.leasing = Leasing(in_force, grants, bounds)
 
     @property
     def hosted(self) -> Mapping[str, Hosted]:

@@ -16,7 +16,7 @@ from boxwall_agent.enforcer import Enforcer, Switch
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
-from boxwall_agent.leases import Lease
+from boxwall_agent.leases import Lease, LeaseBounds
 from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables
@@ -74,7 +74,8 @@ async def take_over(
     found = Found(restored=restored, existing=existing, carried=carried)
     for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
         try:
-            return resume(state, InForce(nft, Table(shared), flags), switch, found)
+            in_force = InForce(nft, Table(shared), flags)
+            return resume(state, in_force, switch, found, config.leases)
         except KernelRejected as exc:
             if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
                 _log.warning("table_without_owner", reason="the kernel is older than 6.9")
@@ -83,14 +84,21 @@ async def take_over(
     raise AssertionError("the last flags return or raise")
 
 
-def resume(state: State, in_force: InForce, switch: Switch, found: Found) -> Enforcer:
+def resume(
+    state: State,
+    in_force: InForce,
+    switch: Switch,
+    found: Found,
+    bounds: LeaseBounds = LeaseBounds(),
+) -> Enforcer:
     """Go on from what is remembered and what was found. Raises KernelError, StateUnusable."""
     leases = state.leases()
     taken = found.carried | _grants_of(leases, found.restored)
     hosted = at_start(
         state.hosted(), found.restored, found.existing, is_same_place=state.is_of_this_place
     )
-    enforcer = Enforcer(in_force, GrantPool(taken, partial(_grants_in_use, in_force)), switch)
+    grants = GrantPool(taken, partial(_grants_in_use, in_force))
+    enforcer = Enforcer(in_force, grants, switch, bounds)
     enforcer.start(hosted, found.restored, leases=leases)
     for one in hosted:
         if one.is_forgotten:

@@ -15,7 +15,7 @@ from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.in_force import InForce
-from boxwall_agent.leases import Lease
+from boxwall_agent.leases import Lease, LeaseBounds
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.naming import Naming
@@ -93,6 +93,7 @@ class Node:
         self.ever_sealed: list[bytes | None] = []
         self.live_before_loss: set[int] = set()
         self.blocked: tuple[Network, ...] = ()
+        self.bounds = LeaseBounds()
         self.existing: dict[str, int] = {one.name: one.index for one in (LINK, OTHER)}
         self.start()
 
@@ -117,7 +118,7 @@ class Node:
         )
         table = Table(Shared(blocked=self.blocked, naming=NAMING))
         in_force = InForce(self.kernel, table, TableFlags.NONE)
-        self.enforcer: Enforcer = resume(self.state, in_force, FakeSwitch(), found)
+        self.enforcer: Enforcer = resume(self.state, in_force, FakeSwitch(), found, self.bounds)
         self.agent = Agent(self.enforcer, self.state, lambda seconds: None)
 
     def restart(self) -> None:
@@ -475,3 +476,15 @@ def test_without_a_table_what_is_remembered_is_put_in_force(node: Node) -> None:
     node.restart()
     assert node.allows("1.0.0.0/8")
     assert not node.live & live
+
+
+def test_a_box_has_no_more_leases_than_an_operator_lets_it(node: Node) -> None:
+    node.bounds = LeaseBounds(of_a_box=2, of_a_name=2)
+    node.restart()
+    node.attach()
+    node.says(policy(BY_NAME, 1))
+    addresses = [Address.parse(f"8.8.4.{number}") for number in range(1, 4)]
+    assert node.agent.lease("b1", NAME, addresses[:2], 60)
+    assert not node.agent.lease("b1", NAME, addresses[2:], 60)
+    node.agent.forget_leases(frozenset(), 0)
+    assert node.agent.lease("b1", NAME, addresses[2:], 60)
