@@ -1,8 +1,7 @@
 """The node's side of everything: what is attached, what the control plane says, what is in force.
 
-The order of each change is its promise: state file, then kernel, then acknowledgement. So an agent
-that is killed in between goes on to what was wanted, never back. No method waits while it changes
-anything, so none can be cancelled half-way.
+The order of each change is its promise: state file and kernel (see `ledger`), then acknowledgement.
+No method waits while it changes anything, so none can be cancelled half-way.
 """
 
 import asyncio
@@ -28,9 +27,10 @@ from boxwall.wire.entries import (
 )
 from boxwall_agent.audit import Changed, grants_of
 from boxwall_agent.enforcer import Enforcer, results_of
-from boxwall_agent.errors import AgentError, KernelError, StateUnusable
+from boxwall_agent.errors import AgentError, KernelError
 from boxwall_agent.hosted import Hosted, Standing
-from boxwall_agent.leases import Lease, LeasesFull
+from boxwall_agent.leases import LeasesFull
+from boxwall_agent.ledger import Ledger
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.state import State
 from boxwall_agent.wanted import after_entries, all_closed, without_interface
@@ -50,7 +50,7 @@ class Agent:
         """`observe_apply` is told the seconds that the kernel took for each message."""
         self._enforcer = enforcer
         self._state = state
-        self._observe_apply = observe_apply
+        self._ledger = Ledger(enforcer, state, observe_apply)
         self._pages: list[Entry] = []
         self._changed: list[asyncio.Future[None]] = []
         self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
@@ -84,10 +84,8 @@ class Agent:
         CannotAttach, StateUnusable. Cancelled, or not remembered, the box stays attached and
         closed.
         """
-        # The kernel first: it closes. What it polices and nobody remembers stays closed.
-        hosted = self._enforcer.attach(box_id, interfaces)
+        hosted = self._ledger.attach(box_id, interfaces)
         if hosted.standing is not Standing.ENFORCED:
-            self._state.save([hosted], withdrawn=self._enforcer.leasing.take_withdrawn())
             self.on_hosting(box_id, True)
             _log.info("attached", box=box_id, interfaces=[one.name for one in interfaces])
         while hosted.standing is Standing.WAITING:
@@ -97,16 +95,9 @@ class Agent:
 
     def detach(self, box_id: str) -> bool:
         """Police the box's interfaces no more. False: there is no such box. Raises AgentError."""
-        hosted = self.find(box_id)
+        hosted = self._ledger.detach(box_id)
         if hosted is None:
             return False
-        self._state.forget(box_id)
-        try:
-            self._enforcer.detach(box_id)
-        except KernelError:
-            self._save_quietly([self._enforcer.hosted[box_id]])
-            raise
-        self._enforcer.leasing.take_withdrawn()
         if not hosted.is_forgotten:
             self.on_hosting(box_id, False)
         self.on_detached(box_id)
@@ -149,7 +140,7 @@ class Agent:
     def close_all(self, message: str) -> None:
         """Deny everything for every box, until the control plane says otherwise."""
         granted = self._granted()
-        closed = self._put(all_closed(self.hosted, Standing.SHUT_OUT, message), cursor="")
+        closed = self._ledger.put(all_closed(self.hosted, Standing.SHUT_OUT, message), cursor="")
         _log.warning("all_closed", boxes=len(closed), reason=message)
         self._notify()
         for hosted in closed:
@@ -202,7 +193,7 @@ class Agent:
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""
-        gone = self._put(without_interface(self.hosted, index))
+        gone = self._ledger.put(without_interface(self.hosted, index))
         if gone:
             _log.warning("interface_gone", boxes=[one.box_id for one in gone])
             self._notify()
@@ -241,7 +232,7 @@ class Agent:
             is_whole=is_whole,
             enforces_names=self._enforcer.enforces_names,
         )
-        touched = self._put(wanted, cursor or None)
+        touched = self._ledger.put(wanted, cursor or None)
         for hosted in touched:
             _log.info(
                 "policy_applied",
@@ -253,28 +244,6 @@ class Agent:
         for hosted in touched:
             self._tell(self._changed_box(hosted, granted.get(hosted.box_id, frozenset())))
         return (cursor, results_of(touched)) if cursor else None
-
-    def _put(self, wanted: Sequence[Hosted], cursor: str | None = None) -> Sequence[Hosted]:
-        """File, then kernel, and the file again where the kernel did not do it; return the boxes as
-        they are then.
-
-        A policy that cannot be remembered is not put in force: after a restart an older one,
-        perhaps wider, would be. What only closes needs no memory: the kernel has it.
-        """
-        try:
-            self._save(wanted, cursor)
-        except StateUnusable as exc:
-            _log.error("state_not_saved", error=str(exc))
-            wanted = [_not_remembered(one, str(exc)) for one in wanted]
-        began = time.perf_counter()
-        done = self._enforcer.put(wanted)
-        if done:
-            self._observe_apply(time.perf_counter() - began)
-        otherwise = [one for one, meant in zip(done, wanted, strict=True) if one != meant]
-        withdrawn = self._enforcer.leasing.take_withdrawn()
-        if otherwise or withdrawn:
-            self._save_quietly(otherwise, withdrawn)
-        return done
 
     def _granted(self, entries: Iterable[Entry] | None = None) -> dict[str, frozenset[int]]:
         """The grants in force of the boxes that are named; of all, if none are."""
@@ -301,23 +270,6 @@ class Agent:
         for one in self.on_changed:
             one(changed)
 
-    def _save_quietly(
-        self, boxes: Sequence[Hosted], withdrawn: Sequence[tuple[str, Lease]] = ()
-    ) -> None:
-        try:
-            self._save(boxes, withdrawn=withdrawn)
-        except StateUnusable as exc:
-            _log.error("state_not_saved", error=str(exc))
-
-    def _save(
-        self,
-        boxes: Sequence[Hosted],
-        cursor: str | None = None,
-        withdrawn: Sequence[tuple[str, Lease]] = (),
-    ) -> None:
-        remembered = [one for one in boxes if not one.is_forgotten]
-        self._state.save(remembered, cursor=cursor, withdrawn=withdrawn)
-
     async def _change(self) -> None:
         future = asyncio.get_running_loop().create_future()
         self._changed.append(future)
@@ -328,7 +280,3 @@ class Agent:
         for future in changed:
             if not future.done():
                 future.set_result(None)
-
-
-def _not_remembered(hosted: Hosted, error: str) -> Hosted:
-    return hosted if hosted.policy is None else hosted.closed(Standing.FAILED, error)

@@ -405,6 +405,27 @@ def test_a_state_of_an_earlier_time_revives_no_grant(node: Node) -> None:
     assert not node.live & given
 
 
+def test_a_new_box_under_an_old_id_inherits_no_lease_from_the_file(node: Node) -> None:
+    """Killed when it is remembered, and before the kernel knows of it."""
+    node.attach()
+    node.says(policy(BY_NAME, 1))
+    assert node.agent.lease("b1", NAME, [LEASED], 60)
+    assert node.kill_during(lambda node: node.says(policy(BY_NAME, 2, uid="u2")), 2)
+    assert node.live
+    node.restart()
+    assert [one.uid for one in node.agent.hosted] == ["u2"]
+    assert node.live == set()
+
+
+def test_on_a_full_disk_boxes_of_which_nothing_new_is_said_stay_open(node: Node) -> None:
+    """As when the stream begins anew, and the control plane says everything."""
+    node.attach()
+    node.says(policy(ONE, 1))
+    node.state.is_full = True
+    node.agent.receive(Reset(entries=(policy(ONE, 1),), cursor="x", last=True))
+    assert node.allows("1.0.0.0/8")
+
+
 def test_a_lease_that_was_not_taken_over_is_not_taken_over_later(node: Node) -> None:
     node.attach()
     node.says(policy(BY_NAME, 1))
