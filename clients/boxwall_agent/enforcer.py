@@ -248,7 +248,8 @@ class Enforcer:
         """Without the kernel's help: nothing passes now, and the box is meant to be closed."""
         for interface in hosted.interfaces:
             self._switch.cut(interface)
-        failed = _failed(hosted, f"{hosted.message}; then {exc}; the interface was taken down")
+        reasons = (hosted.message, str(exc), "the interface was taken down")
+        failed = _failed(hosted, "; ".join(filter(None, reasons)))
         judged = self._judged(failed)
         self._in_force.mean(self._rules_for([failed]), slots_of(failed, judged))
         self.leasing.adopt({failed.box_id: judged})
