@@ -66,8 +66,7 @@ def remember(state_file: Path, interfaces: Iterable[Interface]) -> None:
         [
             Hosted(box_id=box_id(box), interfaces=(interface,))
             for box, interface in enumerate(interfaces)
-        ],
-        next_grant=1,
+        ]
     )
     state.close()
 

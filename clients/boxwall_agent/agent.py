@@ -1,7 +1,7 @@
 """The node's side of everything: what is attached, what the control plane says, what is in force.
 
-The order of each change is its promise: kernel, then state file, then acknowledgement. No method
-waits while it changes anything, so none can be cancelled half-way.
+The order of each change is its promise: state file and kernel (see `ledger`), then acknowledgement.
+No method waits while it changes anything, so none can be cancelled half-way.
 """
 
 import asyncio
@@ -27,11 +27,13 @@ from boxwall.wire.entries import (
 )
 from boxwall_agent.audit import Changed, grants_of
 from boxwall_agent.enforcer import Enforcer, results_of
-from boxwall_agent.errors import AgentError, KernelError, StateUnusable
+from boxwall_agent.errors import AgentError, KernelError
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.leases import LeasesFull
+from boxwall_agent.ledger import Ledger
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.state import State
+from boxwall_agent.wanted import after_entries, all_closed, without_interface
 
 FENCED: Final = "this node is shut out by an operator; `boxwall node unfence` lets it in again"
 NOT_UNDERSTOOD: Final = "the control plane says what this agent does not know; update the agent"
@@ -48,7 +50,7 @@ class Agent:
         """`observe_apply` is told the seconds that the kernel took for each message."""
         self._enforcer = enforcer
         self._state = state
-        self._observe_apply = observe_apply
+        self._ledger = Ledger(enforcer, state, observe_apply)
         self._pages: list[Entry] = []
         self._changed: list[asyncio.Future[None]] = []
         self.on_hosting: Callable[[str, bool], None] = lambda box_id, is_hosted: None
@@ -71,7 +73,7 @@ class Agent:
 
     def held(self) -> list[Held]:
         """What to say when a stream begins."""
-        return [hosted.held for hosted in self.hosted]
+        return [hosted.held for hosted in self.hosted if not hosted.is_forgotten]
 
     # From programs on the node.
 
@@ -79,11 +81,11 @@ class Agent:
         """Police the interfaces as the box's; return when it is known what the policy is.
 
         From the start of the call on, nothing passes that no policy has allowed. Raises
-        CannotAttach, StateUnusable. Cancelled, the box stays attached and closed.
+        CannotAttach, StateUnusable. Cancelled, or not remembered, the box stays attached and
+        closed.
         """
-        hosted = self._enforcer.attach(box_id, interfaces)
+        hosted = self._ledger.attach(box_id, interfaces)
         if hosted.standing is not Standing.ENFORCED:
-            self._save([hosted])
             self.on_hosting(box_id, True)
             _log.info("attached", box=box_id, interfaces=[one.name for one in interfaces])
         while hosted.standing is Standing.WAITING:
@@ -93,12 +95,11 @@ class Agent:
 
     def detach(self, box_id: str) -> bool:
         """Police the box's interfaces no more. False: there is no such box. Raises AgentError."""
-        hosted = self._enforcer.detach(box_id)
+        hosted = self._ledger.detach(box_id)
         if hosted is None:
             return False
-        self._enforcer.leasing.take_withdrawn()
-        self._state.forget(box_id)
-        self.on_hosting(box_id, False)
+        if not hosted.is_forgotten:
+            self.on_hosting(box_id, False)
         self.on_detached(box_id)
         _log.info("detached", box=box_id)
         return True
@@ -139,12 +140,8 @@ class Agent:
     def close_all(self, message: str) -> None:
         """Deny everything for every box, until the control plane says otherwise."""
         granted = self._granted()
-        closed = self._enforcer.close(Standing.SHUT_OUT, message)
+        closed = self._ledger.put(all_closed(self.hosted, Standing.SHUT_OUT, message), cursor="")
         _log.warning("all_closed", boxes=len(closed), reason=message)
-        try:
-            self._save(closed, cursor="")
-        except StateUnusable as exc:
-            _log.error("state_not_saved", error=str(exc))
         self._notify()
         for hosted in closed:
             self._tell(self._changed_box(hosted, granted[hosted.box_id]))
@@ -164,7 +161,7 @@ class Agent:
         try:
             added = leasing.grant(hosted, name, addresses, end, self._enforcer.surroundings)
             if added:
-                self._state.save_leases(box_id, added, next_grant=self._enforcer.next_grant)
+                self._state.save_leases(box_id, added)
         except LeasesFull:
             self.on_room_needed()
         except AgentError as exc:
@@ -196,12 +193,9 @@ class Agent:
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""
-        gone = [
-            one for one in self._enforcer.interface_gone(index) if one.standing is Standing.GONE
-        ]
+        gone = self._ledger.put(without_interface(self.hosted, index))
         if gone:
             _log.warning("interface_gone", boxes=[one.box_id for one in gone])
-            self._save_quietly(gone)
             self._notify()
 
     def node_has(self, addresses: frozenset[Address]) -> None:
@@ -211,6 +205,11 @@ class Agent:
         except KernelError as exc:
             # Packets to the node itself are refused by the input chain whatever their address.
             _log.error("node_addresses_not_updated", error=str(exc))
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the kernel may hold something else than is meant."""
+        return self._enforcer.is_in_doubt
 
     def repair(self) -> bool:
         """Somebody may have changed the table: put everything in force anew if it is not.
@@ -227,15 +226,13 @@ class Agent:
         self, entries: Iterable[Entry], cursor: str, *, is_whole: bool
     ) -> tuple[str, list[Result]] | None:
         granted = self._granted(None if is_whole else entries)
-        began = time.perf_counter()
-        touched = self._enforcer.apply(entries, is_whole=is_whole)
-        if touched:
-            self._observe_apply(time.perf_counter() - began)
-        results = results_of(touched)
-        try:
-            self._save(touched, cursor=cursor or None)
-        except StateUnusable as exc:
-            results = self._not_remembered(touched, str(exc))
+        wanted = after_entries(
+            self._enforcer.hosted,
+            entries,
+            is_whole=is_whole,
+            enforces_names=self._enforcer.enforces_names,
+        )
+        touched = self._ledger.put(wanted, cursor or None)
         for hosted in touched:
             _log.info(
                 "policy_applied",
@@ -246,7 +243,7 @@ class Agent:
         self._notify()
         for hosted in touched:
             self._tell(self._changed_box(hosted, granted.get(hosted.box_id, frozenset())))
-        return (cursor, results) if cursor else None
+        return (cursor, results_of(touched)) if cursor else None
 
     def _granted(self, entries: Iterable[Entry] | None = None) -> dict[str, frozenset[int]]:
         """The grants in force of the boxes that are named; of all, if none are."""
@@ -272,30 +269,6 @@ class Agent:
     def _tell(self, changed: Changed) -> None:
         for one in self.on_changed:
             one(changed)
-
-    def _not_remembered(self, touched: Sequence[Hosted], error: str) -> list[Result]:
-        """What is not remembered must not be promised: after a restart an older policy, perhaps a
-        wider one, would be in force.
-        """
-        _log.error("state_not_saved", error=error)
-        if not touched:
-            return []
-        closed = self._enforcer.close_some(touched, Standing.FAILED, error)
-        return results_of(closed)
-
-    def _save_quietly(self, boxes: Sequence[Hosted]) -> None:
-        try:
-            self._save(boxes)
-        except StateUnusable as exc:
-            _log.error("state_not_saved", error=str(exc))
-
-    def _save(self, boxes: Sequence[Hosted], cursor: str | None = None) -> None:
-        self._state.save(
-            boxes,
-            next_grant=self._enforcer.next_grant,
-            cursor=cursor,
-            withdrawn=self._enforcer.leasing.take_withdrawn(),
-        )
 
     async def _change(self) -> None:
         future = asyncio.get_running_loop().create_future()

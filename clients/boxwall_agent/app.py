@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,35 +22,27 @@ from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.dns.upstream import resolvers_of_host
 from boxwall_agent.enforcer import Enforcer
-from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable, StateUnusable
+from boxwall_agent.errors import KernelError, StateUnusable
 from boxwall_agent.explainer import Explainer
-from boxwall_agent.grants import GrantPool
-from boxwall_agent.hosted import Hosted, Standing
-from boxwall_agent.in_force import InForce
 from boxwall_agent.lease_keeper import LeaseKeeper
-from boxwall_agent.links import indexes, node_addresses
 from boxwall_agent.local_api import LocalApi, make_server
+from boxwall_agent.mending import Mender
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
-from boxwall_agent.nft.batch import Batch, TableFlags
-from boxwall_agent.nft.kernel import FoundTable, Nftables, open_nftables
+from boxwall_agent.nft.batch import Batch
+from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
-from boxwall_agent.nft.naming import Naming
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.refusals import Refusals
-from boxwall_agent.restored import Restored
 from boxwall_agent.state import State
 from boxwall_agent.switch import LinkSwitch
 from boxwall_agent.sync import Sync
-from boxwall_agent.table import Shared, Table
+from boxwall_agent.takeover import found_table, take_over
 from boxwall_agent.watching import NodeWatch, TableWatch
 
 Chore: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Runs until it is cancelled."""
-
-_NOT_KNOWN: Final = (errno.EOPNOTSUPP, errno.EINVAL)
-"""What a kernel answers to table flags that it does not know."""
 
 _GRACE: Final = 1.0
 """Seconds for local calls to end."""
@@ -81,10 +71,10 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         nft = stack.enter_context(open_nftables())
         switch = LinkSwitch()
         stack.callback(switch.close)
-        found = _found_table(nft)
+        found = found_table(nft)
         names = _names(stack, config, state, nft)
         naming = None if names is None else names.naming
-        enforcer = await _take_over(config, state, nft, switch, found, naming)
+        enforcer = await take_over(config, state, nft, switch, found, naming)
         stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
@@ -148,7 +138,7 @@ def _watches(
     stack.callback(node.close)
     table = TableWatch(agent, nft.port, metrics.repairs.inc)
     stack.callback(table.close)
-    return [node.run, table.run]
+    return [node.run, table.run, Mender(agent, metrics.repairs.inc).run]
 
 
 def _monitor(
@@ -218,71 +208,6 @@ def _observers(
     auditor = Auditor(enforcer, cuts, sender, report)
     agent.on_changed.append(auditor.note)
     return [recorder.run, auditor.run, LeaseKeeper(agent).run]
-
-
-async def _take_over(
-    config: AgentConfig,
-    state: State,
-    nft: Nftables,
-    switch: LinkSwitch,
-    found: FoundTable | None,
-    naming: Naming | None,
-) -> Enforcer:
-    """Put what is remembered in force, in place of what an earlier agent left, at one instant."""
-    existing, addresses = await asyncio.to_thread(lambda: (indexes(), node_addresses()))
-    restored = Restored()
-    if found is not None:
-        restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))
-    shared = Shared(
-        per_box=config.per_box,
-        blocked=config.blocked,
-        inbound_from=config.inbound_from,
-        node_addresses=addresses | config.node_addresses,
-        named_addresses=config.node_addresses,
-        naming=naming,
-    )
-    hosted = [_if_still_there(one, existing) for one in state.hosted()]
-    for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
-        in_force = InForce(nft, Table(shared), flags)
-        grants = GrantPool(state.next_grant(), partial(_grants_in_use, in_force))
-        enforcer = Enforcer(in_force, grants, switch)
-        try:
-            enforcer.start(hosted, restored, leases=state.leases(), replace_table=found is not None)
-        except KernelRejected as exc:
-            if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
-                _log.warning("table_without_owner", reason="the kernel is older than 6.9")
-                continue
-            raise KernelUnusable(str(exc)) from exc
-        state.save(hosted, next_grant=enforcer.next_grant)
-        return enforcer
-    raise AssertionError("the last flags return or raise")
-
-
-def _found_table(nft: Nftables) -> FoundTable | None:
-    """What an earlier agent left, if anything. Raises KernelUnusable if it is not for us."""
-    found = nft.table()
-    if found is not None and not found.is_ours:
-        raise KernelUnusable(
-            "there is a table `inet boxwall` that Boxwall did not make; if nobody needs it, "
-            "delete it with `nft delete table inet boxwall`"
-        )
-    if found is not None and found.owner:
-        raise KernelUnusable("another agent is running in this network namespace; stop it first")
-    return found
-
-
-def _grants_in_use(in_force: InForce) -> frozenset[int]:
-    """No number is given again that lets something pass, or that a connection carries."""
-    return in_force.grants() | conntrack.grants()
-
-
-def _if_still_there(hosted: Hosted, existing: dict[str, int]) -> Hosted:
-    """After a reboot, or while no agent ran, an interface may have gone or be another."""
-    if all(existing.get(interface.name) == interface.index for interface in hosted.interfaces):
-        return hosted
-    return hosted.closed(
-        Standing.GONE, "its interface is gone; attach the box again when there is one"
-    )
 
 
 async def _serve(stack: AsyncExitStack, api: LocalApi, path: Path) -> None:

@@ -11,6 +11,7 @@ from boxwall.sdk.endpoint import Endpoint
 from boxwall.unix_sockets import path_problem
 from boxwall_agent.dns.session import Limits
 from boxwall_agent.dns.upstream import Resolver
+from boxwall_agent.leases import LeaseBounds
 from boxwall_agent.nft.layout import PerBox
 
 DEFAULT_SOCKET: Final = Path("/run/boxwall/agent.sock")
@@ -39,6 +40,7 @@ class AgentConfig:
     http_ports: tuple[int, ...] = DEFAULT_HTTP_PORTS
     """Where clear HTTP to names is relayed."""
     dns: Limits = field(default_factory=Limits)
+    leases: LeaseBounds = field(default_factory=LeaseBounds)
 
     def __post_init__(self) -> None:
         problem = path_problem(self.agent_socket)

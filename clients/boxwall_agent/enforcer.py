@@ -2,24 +2,25 @@
 
 Whatever goes wrong, a box ends with its old rules, its new rules, or none; never with others. A
 policy that the kernel refuses closes its box, by a transaction that only takes elements away; if
-even that is refused, the interface is taken down.
+even that is refused, or nobody knows what the kernel did, the interface is taken down, and the box
+is meant to be closed from then on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from boxwall.policy import Address, Surroundings
-from boxwall.wire.entries import Entry, Result
-from boxwall_agent.errors import CannotAttach, KernelError, KernelRejected, KernelUnsure
+from boxwall.wire.entries import Result
+from boxwall_agent.errors import AgentError, CannotAttach, KernelError
 from boxwall_agent.grants import GrantPool
-from boxwall_agent.hosted import Hosted, Standing, after, result_of
+from boxwall_agent.hosted import Hosted, Standing, result_of
 from boxwall_agent.in_force import InForce
-from boxwall_agent.leases import Lease, LeasePlan
+from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan
 from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
-from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of
+from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
+from boxwall_agent.seals import Seals
 from boxwall_agent.table import Slots
 
 
@@ -33,7 +34,13 @@ class Switch(Protocol):
 class Enforcer:
     """The boxes of this node, and the kernel's table for them."""
 
-    def __init__(self, in_force: InForce, grants: GrantPool, switch: Switch) -> None:
+    def __init__(
+        self,
+        in_force: InForce,
+        grants: GrantPool,
+        switch: Switch,
+        bounds: LeaseBounds = LeaseBounds(),
+    ) -> None:
         self._in_force = in_force
         self._grants = grants
         self._switch = switch
@@ -41,7 +48,8 @@ class Enforcer:
         self._by_index: dict[int, str] = {}
         self._by_address: dict[Address, str] = {}
         self._surroundings: Surroundings | None = None
-        self.leasing = Leasing(in_force, grants)
+        self._seals = Seals(in_force.shared)
+        self.leasing = Leasing(in_force, grants, bounds)
 
     @property
     def hosted(self) -> Mapping[str, Hosted]:
@@ -49,9 +57,9 @@ class Enforcer:
         return self._hosted
 
     @property
-    def next_grant(self) -> int:
-        """What must be remembered, so that no grant is given twice."""
-        return self._grants.next_grant
+    def enforces_names(self) -> bool:
+        """Whether `allowed_domains` mean anything on this node."""
+        return self._in_force.shared.naming is not None
 
     def hosted_on(self, index: int) -> Hosted | None:
         """The box whose interface has this index, or None."""
@@ -83,31 +91,38 @@ class Enforcer:
     def start(
         self,
         hosted: Iterable[Hosted],
-        restored: Restored,
+        restored: Restored | None,
         *,
         leases: Mapping[str, Iterable[Lease]],
-        replace_table: bool,
     ) -> None:
         """Put everything in force at one instant, in place of what an earlier agent left.
 
-        Connections keep their grants. Of `leases` only those are taken that the box's policy
-        allows. Raises KernelError.
+        `hosted` is what `wanted.at_start` says; `restored`: None if there was no table. Connections
+        keep the grants of policies and leases that were in force. Raises KernelError.
         """
         self._hosted = {one.box_id: one for one in hosted}
         self._places_changed()
         rules = {}
         slots: dict[str, dict[Slot, bytes | None]] = {}
         for one in self._hosted.values():
-            kept = self.leasing.restore(one, leases.get(one.box_id, ()), self.surroundings)
+            of_box = leases.get(one.box_id, ())
+            kept = self.leasing.restore(one, of_box, self.surroundings, restored)
             slots |= slots_of(one, kept)
             for interface in one.interfaces:
-                before = restored.rules_before(interface, one.policy)
+                before = closed(interface)
+                if restored is not None and one.policy is not None:
+                    before = restored.rules_before(interface, one.policy, self._seals.of(one))
                 rules[interface.name] = self._rules(one, interface, before)
-        self._in_force.install(rules, slots, replace_table=replace_table)
+        self._in_force.install(rules, slots, replace_table=restored is not None)
 
     def is_in_force(self) -> bool:
         """Whether the kernel holds what it should."""
         return self._in_force.is_whole()
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the kernel may hold something else than is meant."""
+        return self._in_force.is_in_doubt
 
     def reinstall(self) -> None:
         """Put everything in force anew, as it was meant to be. Raises KernelError."""
@@ -139,68 +154,38 @@ class Enforcer:
         except KernelError as exc:
             for interface in interfaces:
                 self._switch.cut(interface)
+            if before is not None and before.standing is not Standing.GONE:
+                self._hosted[box_id] = self._given_up(before, exc)
             raise CannotAttach(f"{exc}; the interface was taken down") from exc
         self.leasing.drop(box_id)
+        names = {interface.name for interface in interfaces}
+        self._hosted = {
+            one.box_id: one
+            for one in self._hosted.values()
+            if not (one.is_forgotten and one.interfaces[0].name in names)
+        }
         self._hosted[box_id] = hosted
         self._places_changed()
         return hosted
 
     def detach(self, box_id: str) -> Hosted | None:
-        """Police the box's interfaces no more. None: there is no such box. Raises KernelError."""
+        """Police the box's interfaces no more. None: there is no such box.
+
+        Raises KernelError; the box is then as it was, or, if nobody knows whether its interfaces
+        are policed still, closed for good.
+        """
         hosted = self._hosted.get(box_id)
         if hosted is not None:
-            self._in_force.change({one.name: None for one in hosted.interfaces})
+            try:
+                self._in_force.change({one.name: None for one in hosted.interfaces})
+            except KernelError as exc:
+                if self._in_force.is_in_doubt:
+                    self._hosted[box_id] = self._given_up(hosted, exc)
+                raise
             del self._hosted[box_id]
             self.leasing.drop(box_id)
             self._places_changed()
         return hosted
-
-    def apply(self, entries: Iterable[Entry], *, is_whole: bool = False) -> Sequence[Hosted]:
-        """Do what the control plane says; return the boxes that were touched, as they are now.
-
-        `is_whole`: boxes without an entry are closed, because the control plane has none of them.
-        """
-        wanted = {}
-        for entry in entries:
-            hosted = self._hosted.get(entry.box_id)
-            if hosted is not None:
-                wanted[entry.box_id] = after(hosted, entry, enforces_names=self.enforces_names)
-        if is_whole:
-            message = "the control plane does not know that this node hosts the box"
-            for box_id, hosted in self._hosted.items():
-                if box_id not in wanted and hosted.standing is not Standing.GONE:
-                    wanted[box_id] = hosted.closed(Standing.UNKNOWN, message)
-        return self._put(wanted)
-
-    def close(self, standing: Standing, message: str) -> Sequence[Hosted]:
-        """Deny everything for every box."""
-        return self.close_some(list(self._hosted.values()), standing, message)
-
-    def close_some(
-        self, boxes: Iterable[Hosted], standing: Standing, message: str
-    ) -> Sequence[Hosted]:
-        """Deny everything for these boxes."""
-        return self._put(
-            {
-                hosted.box_id: hosted.closed(standing, message)
-                for hosted in boxes
-                if hosted.standing is not Standing.GONE
-            }
-        )
-
-    def interface_gone(self, index: int) -> Sequence[Hosted]:
-        """An interface was removed: of the box it belonged to nothing passes any more.
-
-        Its name stays closed: one that is made anew under it is not free.
-        """
-        message = "its interface is gone; attach the box again when there is one"
-        return self._put(
-            {
-                box_id: hosted.closed(Standing.GONE, message)
-                for box_id, hosted in self._hosted.items()
-                if any(interface.index == index for interface in hosted.interfaces)
-            }
-        )
 
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now. Raises KernelError."""
@@ -223,49 +208,52 @@ class Enforcer:
             for interface in hosted.interfaces
         }
 
-    def _put(self, wanted: Mapping[str, Hosted]) -> Sequence[Hosted]:
-        """All in one transaction; if that is refused, each box alone, so that one cannot hold
-        back the others.
+    def put(self, wanted: Iterable[Hosted]) -> Sequence[Hosted]:
+        """Make the boxes so; return them as they are then.
+
+        All in one transaction; if that is refused, each box alone, so that one cannot hold back the
+        others.
         """
-        done = list(wanted.values())
+        done = list(wanted)
         try:
             self._change(done)
-        except KernelRejected:
-            done = [self._put_alone(hosted) for hosted in done]
-        except KernelUnsure as exc:
-            done = [self._put_anew(hosted, exc) for hosted in done]
+        except AgentError as exc:
+            done = self._put_each(done, exc)
         self._hosted.update((hosted.box_id, hosted) for hosted in done)
         return done
+
+    def _put_each(self, boxes: Sequence[Hosted], exc: AgentError) -> list[Hosted]:
+        if self._in_force.is_in_doubt:
+            # What the kernel holds of these is not known. To close them all ends the doubt, or
+            # else the kernel does nothing any more, and is not asked for each box again.
+            try:
+                self._change([_failed(hosted, exc) for hosted in boxes])
+            except KernelError as worse:
+                return [self._given_up(_failed(hosted, exc), worse) for hosted in boxes]
+        return [self._put_alone(hosted) for hosted in boxes]
 
     def _put_alone(self, hosted: Hosted) -> Hosted:
         try:
             self._change([hosted])
-        except KernelRejected as exc:
-            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
-        except KernelUnsure as exc:
-            return self._put_anew(hosted, exc)
+        except AgentError as exc:
+            failed = _failed(hosted, exc)
+            try:
+                self._change([failed])
+            except KernelError as worse:
+                return self._given_up(failed, worse)
+            return failed
         return hosted
 
-    def _put_closed(self, hosted: Hosted) -> Hosted:
-        try:
-            self._change([hosted])
-        except KernelError as exc:
-            for interface in hosted.interfaces:
-                self._switch.cut(interface)
-            message = f"{hosted.message}; then {exc}; the interface was taken down"
-            return replace(hosted, message=message)
-        return hosted
-
-    def _put_anew(self, hosted: Hosted, exc: KernelUnsure) -> Hosted:
-        """The kernel has the old rules or the new: replace the whole table by what is meant."""
-        judged = self._judged(hosted)
-        try:
-            rules = {**self._in_force.rules, **self._rules_for([hosted])}
-            self._in_force.install(rules, slots_of(hosted, judged))
-        except KernelError:
-            return self._put_closed(hosted.closed(Standing.FAILED, str(exc)))
-        self.leasing.adopt({hosted.box_id: judged})
-        return hosted
+    def _given_up(self, hosted: Hosted, exc: KernelError) -> Hosted:
+        """Without the kernel's help: nothing passes now, and the box is meant to be closed."""
+        for interface in hosted.interfaces:
+            self._switch.cut(interface)
+        reasons = (hosted.message, str(exc), "the interface was taken down")
+        failed = _failed(hosted, "; ".join(filter(None, reasons)))
+        judged = self._judged(failed)
+        self._in_force.mean(self._rules_for([failed]), slots_of(failed, judged))
+        self.leasing.adopt({failed.box_id: judged})
+        return failed
 
     def _change(self, boxes: Sequence[Hosted]) -> None:
         """Policies and leases in one transaction. Raises KernelError."""
@@ -299,7 +287,15 @@ class Enforcer:
             return absent(interface)
         if hosted.policy is None:
             return closed(interface)
-        return rules_of(interface, hosted.policy, before, self._grants)
+        rules = rules_of(interface, hosted.policy, before, self._grants)
+        return sealed(rules, interface, self._seals.of(hosted))
+
+
+def _failed(hosted: Hosted, reason: object) -> Hosted:
+    """The box closed, because of that; one whose interface is gone stays so."""
+    if hosted.standing is Standing.GONE:
+        return hosted
+    return hosted.closed(Standing.FAILED, str(reason))
 
 
 def results_of(touched: Iterable[Hosted]) -> list[Result]:

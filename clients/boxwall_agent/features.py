@@ -177,7 +177,8 @@ def _conntrack() -> Feature:
         name="connections",
         is_there=is_there,
         found=found,
-        meaning="what a change kept and cut is counted, and both ends are told (ctnetlink)",
+        meaning="no grant is given twice; what a change kept and cut is counted, and both ends "
+        "are told (ctnetlink)",
         advice="load nf_conntrack_netlink",
-        is_needed=False,
+        is_needed=True,
     )

@@ -1,11 +1,11 @@
 """Which number does a reason to let traffic pass have? Pure.
 
 Connections carry the number in their conntrack mark, and live on while it is in force. So a number
-is not given twice: an idle connection of long ago would come to life again. 24 bits last for
-sixteen million changed entries; then the numbers that connections still carry are passed over.
+that a connection may carry is not given: an idle connection of long ago would come to life again.
+Which those are the kernel knows, and no file can be as sure of it.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container
 
 from boxwall_agent.errors import AgentError
 from boxwall_agent.marks import LAST_GRANT, Grant
@@ -16,17 +16,16 @@ class NoGrantsLeft(AgentError):
 
 
 class GrantPool:
-    """Gives out numbers. `in_use` is asked only each time the numbers begin anew."""
+    """Gives out numbers but those of `avoided`. When the numbers begin anew, `in_use` says which to
+    avoid from then on.
+    """
 
-    def __init__(self, next_grant: int = 1, in_use: Callable[[], Set[int]] = frozenset) -> None:
-        self._next = next_grant
+    def __init__(
+        self, avoided: Container[int] = (), in_use: Callable[[], Container[int]] = frozenset
+    ) -> None:
+        self._next = 1
+        self._avoided = avoided
         self._in_use = in_use
-        self._avoided: Set[int] = frozenset() if next_grant <= LAST_GRANT else in_use()
-
-    @property
-    def next_grant(self) -> int:
-        """What a pool that continues this one begins with."""
-        return self._next
 
     def take(self) -> Grant:
         """Return a number that no connection carries. Raises NoGrantsLeft."""

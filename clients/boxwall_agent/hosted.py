@@ -46,6 +46,10 @@ class Hosted:
     policy: Policy | None = None
     """Only while ENFORCED."""
     message: str = "no policy has come yet"
+    is_forgotten: bool = False
+    """Nobody knows any more whose box it is: the kernel had the interface, the state did not. Its
+    id is made up here, and means nothing to the control plane.
+    """
 
     def __post_init__(self) -> None:
         if (self.policy is not None) != (self.standing is Standing.ENFORCED):
@@ -61,6 +65,19 @@ class Hosted:
     def closed(self, standing: Standing, message: str) -> "Hosted":
         """The box with nothing allowed."""
         return replace(self, standing=standing, policy=None, message=message)
+
+
+def forgotten(name: str, index: int | None) -> Hosted:
+    """An interface that an earlier agent policed, for a box that is not remembered. `index`: None
+    if it is gone.
+    """
+    return Hosted(
+        box_id=f"interface:{name}",
+        interfaces=(Interface(name=name, index=index or 0, addresses=()),),
+        standing=Standing.GONE if index is None else Standing.UNKNOWN,
+        message="which box this is has been forgotten; attach the box again, or detach this",
+        is_forgotten=True,
+    )
 
 
 def after(hosted: Hosted, entry: Entry, *, enforces_names: bool) -> Hosted:

@@ -17,15 +17,21 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from boxwall.policy import Address, Name
 from boxwall_agent.marks import Grant
 
-MOST_OF_A_BOX: Final = 4096
-MOST_OF_A_NAME: Final = 256
-
 Key: TypeAlias = tuple[Name, Address]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseBounds:
+    """How many leases there may be, ended ones that connections still need in them."""
+
+    of_a_box: int = 4096
+    of_a_name: int = 256
+    """Of one box."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +71,8 @@ class LeasesFull(Exception):
 class Leases:
     """The leases of one box."""
 
-    def __init__(
-        self,
-        leases: Iterable[Lease] = (),
-        *,
-        most: int = MOST_OF_A_BOX,
-        most_of_a_name: int = MOST_OF_A_NAME,
-    ) -> None:
-        self._most = most
-        self._most_of_a_name = most_of_a_name
+    def __init__(self, leases: Iterable[Lease] = (), bounds: LeaseBounds = LeaseBounds()) -> None:
+        self._bounds = bounds
         self._leases: dict[Key, Lease] = {}
         self._ended: set[Key] = set()
         self._names_of: dict[Address, dict[Name, Lease]] = {}
@@ -116,7 +115,7 @@ class Leases:
     @property
     def spare(self) -> int:
         """How many more the box may have."""
-        return self._most - len(self._leases)
+        return self._bounds.of_a_box - len(self._leases)
 
     @property
     def has_ended(self) -> bool:
@@ -170,7 +169,7 @@ class Leases:
         removed: list[Lease] = []
         of_name = Counter({name: len(them) for name, them in self._addresses_of.items()})
         for lease in unused:
-            if len(removed) < wanted or of_name[lease.name] >= self._most_of_a_name:
+            if len(removed) < wanted or of_name[lease.name] >= self._bounds.of_a_name:
                 removed.append(lease)
                 of_name[lease.name] -= 1
         return self._plan_removal(removed)
@@ -224,7 +223,8 @@ class Leases:
 
     def _check_room(self, name: Name, more: int) -> None:
         of_name = len(self._addresses_of.get(name, ()))
-        if len(self._leases) + more > self._most or of_name + more > self._most_of_a_name:
+        bounds = self._bounds
+        if len(self._leases) + more > bounds.of_a_box or of_name + more > bounds.of_a_name:
             raise LeasesFull(f"{name} needs {more} more leases than the box may have")
 
     def _put(self, lease: Lease) -> None:

@@ -13,16 +13,16 @@ from boxwall.policy import (
     decide,
     matching_domain,
 )
-from boxwall_agent.errors import KernelUnsure
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.hosted import Hosted
 from boxwall_agent.in_force import InForce
-from boxwall_agent.leases import Lease, LeasePlan, Leases
+from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan, Leases
 from boxwall_agent.marks import Grant
+from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Slot, lease_slots
 
-ROOM: Final = 256
-"""Leases that a box shall always be able to have more."""
+_ROOM: Final = 16
+"""Of so many leases that a box may have, one shall always be free."""
 
 
 class Leasing:
@@ -30,9 +30,10 @@ class Leasing:
     here.
     """
 
-    def __init__(self, in_force: InForce, grants: GrantPool) -> None:
+    def __init__(self, in_force: InForce, grants: GrantPool, bounds: LeaseBounds) -> None:
         self._in_force = in_force
         self._grants = grants
+        self._bounds = bounds
         self._leases: dict[str, Leases] = {}
         self._withdrawn: list[tuple[str, Lease]] = []
 
@@ -43,7 +44,7 @@ class Leasing:
 
     def of(self, box_id: str) -> Leases:
         """The box's leases; empty if it has none."""
-        return self._leases.get(box_id) or Leases()
+        return self._leases.get(box_id) or Leases(bounds=self._bounds)
 
     def all(self) -> Mapping[str, Leases]:
         """The leases of every box that has or had any."""
@@ -62,7 +63,7 @@ class Leasing:
         What the policy does not allow is left out. In force on return. Raises LeasesFull,
         NoGrantsLeft too.
         """
-        leases = self._leases.setdefault(hosted.box_id, Leases())
+        leases = self._leases.setdefault(hosted.box_id, Leases(bounds=self._bounds))
         if leases.cover(name, addresses, end):
             return ()  # most answers come from the cache; a policy that changes ends leases itself
         allowed = (one for one in addresses if is_leasable(hosted.policy, name, one, surroundings))
@@ -83,7 +84,7 @@ class Leasing:
         """
         leases = self.of(hosted.box_id)
         self._put(hosted, leases.plan_forget(is_carried, before))
-        self._put(hosted, leases.plan_room(is_carried, ROOM))
+        self._put(hosted, leases.plan_room(is_carried, max(self._bounds.of_a_box // _ROOM, 1)))
 
     def withdrawn(self, box_id: str) -> LeasePlan:
         """What it takes to withdraw all of a box's leases."""
@@ -101,26 +102,33 @@ class Leasing:
             self._adopt(box_id, plan, -math.inf)
 
     def restore(
-        self, hosted: Hosted, leases: Iterable[Lease], surroundings: Surroundings
+        self,
+        hosted: Hosted,
+        leases: Iterable[Lease],
+        surroundings: Surroundings,
+        restored: Restored | None,
     ) -> LeasePlan:
-        """Take what an earlier agent leased and is allowed still; return what the kernel needs."""
-        kept = [
-            one for one in leases if is_leasable(hosted.policy, one.name, one.address, surroundings)
-        ]
-        self._leases[hosted.box_id] = restored = Leases(kept)
-        return LeasePlan(live=frozenset(one.grant for one in kept), addresses=restored.chosen)
+        """Take what an earlier agent leased, if its table (`restored`) still had it and it is
+        allowed still; return what the kernel needs. The others count as withdrawn.
+        """
+        kept = []
+        for one in leases:
+            was_live = restored is None or all(
+                restored.is_live(interface, one.grant) for interface in hosted.interfaces
+            )
+            if was_live and is_leasable(hosted.policy, one.name, one.address, surroundings):
+                kept.append(one)
+            else:
+                self._withdrawn.append((hosted.box_id, one))
+        self._leases[hosted.box_id] = leases_now = Leases(kept, self._bounds)
+        return LeasePlan(live=frozenset(one.grant for one in kept), addresses=leases_now.chosen)
 
     def drop(self, box_id: str) -> None:
         """The box is gone, with what the kernel held for it."""
         self._withdrawn += ((box_id, lease) for lease in self._leases.pop(box_id, ()))
 
     def _put(self, hosted: Hosted, plan: LeasePlan, now: float = -math.inf) -> None:
-        slots = slots_of(hosted, plan)
-        try:
-            self._in_force.change({}, slots)
-        except KernelUnsure:
-            # The kernel has the old leases or the new: replace the whole table by what is meant.
-            self._in_force.install(self._in_force.rules, slots)
+        self._in_force.change({}, slots_of(hosted, plan))
         self._adopt(hosted.box_id, plan, now)
 
     def _adopt(self, box_id: str, plan: LeasePlan, now: float) -> None:

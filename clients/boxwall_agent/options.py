@@ -19,6 +19,7 @@ from boxwall_agent.config import (
 from boxwall_agent.dns.question import NXDOMAIN, REFUSED
 from boxwall_agent.dns.session import Limits
 from boxwall_agent.dns.upstream import Resolver
+from boxwall_agent.leases import LeaseBounds
 from boxwall_agent.nft.layout import PerBox
 
 _REFUSALS: Final = {"NXDOMAIN": NXDOMAIN, "REFUSED": REFUSED}
@@ -73,6 +74,32 @@ AGENT_OPTIONS: Final = (
         show_default=True,
     ),
     option(
+        "--shortest-lease",
+        "How long an address is reachable by its name at least, however short its TTL.",
+        default="5s",
+        show_default=True,
+    ),
+    option(
+        "--longest-lease",
+        "How long at most, however long its TTL.",
+        default="1h",
+        show_default=True,
+    ),
+    option(
+        "--leases-per-name",
+        "Addresses of one name that a box may hold.",
+        type=click.IntRange(1),
+        default=LeaseBounds().of_a_name,
+        show_default=True,
+    ),
+    option(
+        "--leases-per-box",
+        "Addresses of all names that a box may hold.",
+        type=click.IntRange(1),
+        default=LeaseBounds().of_a_box,
+        show_default=True,
+    ),
+    option(
         "--lease-grace",
         "How much longer than its TTL an address is reachable by its name, at most 1h.",
         default="5m",
@@ -108,6 +135,10 @@ AGENT_KEYS: Final = (
     "dns_upstream",
     "dns_refuse_with",
     "dns_queries",
+    "shortest_lease",
+    "longest_lease",
+    "leases_per_name",
+    "leases_per_box",
     "lease_grace",
     "http_port",
     "new_connections",
@@ -141,8 +172,13 @@ def agent_config(
         resolvers=tuple(map(Resolver.parse, settings["dns_upstream"])) or None,
         http_ports=tuple(settings["http_port"]),
         dns=Limits(
+            shortest_lease=parse_duration(settings["shortest_lease"]),
+            longest_lease=parse_duration(settings["longest_lease"]),
             queries=settings["dns_queries"],
             grace=min(parse_duration(settings["lease_grace"]), _LONGEST_GRACE),
             refuse_with=_REFUSALS[settings["dns_refuse_with"]],
+        ),
+        leases=LeaseBounds(
+            of_a_box=settings["leases_per_box"], of_a_name=settings["leases_per_name"]
         ),
     )

@@ -16,7 +16,7 @@ def check_place(hosted: Mapping[str, Hosted], box_id: str, interfaces: Sequence[
     if before is not None and before.standing is not Standing.GONE:
         _check_none_is_left(before, interfaces)
     for other in hosted.values():
-        if other.box_id != box_id:
+        if other.box_id != box_id and not other.is_forgotten:
             _check_apart(other, interfaces)
 
 

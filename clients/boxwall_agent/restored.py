@@ -1,4 +1,4 @@
-"""Which grants do the connections of an earlier agent carry? Read back from its table. Pure."""
+"""What did an earlier agent leave in the kernel? Read back from its table. Pure."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,33 +13,57 @@ from boxwall_agent.ruleset import BoxRules, Interface, Reason, closed, first_key
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The values of the maps, and the grants that were in force."""
+    """The values of the maps, the grants that were in force, and the interfaces that were policed.
+
+    What the kernel had taken away before is not given back by a state that says otherwise.
+    """
 
     values: Mapping[tuple[str, bytes], bytes] = field(default_factory=dict)
     live: frozenset[bytes] = frozenset()
     """Interface index and grant, as they are in the set `live`."""
+    names: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, elements: Iterable[Element]) -> "Restored":
         """Take what the sets of the table held."""
         values = {}
         live = set()
+        names = set()
         for element in elements:
             if element.set == "live":
                 live.add(element.key)
+            elif element.set == "boxes":
+                names.add(element.key.rstrip(b"\0").decode(errors="replace"))
             elif element.value:
                 values[element.set, element.key] = element.value
-        return cls(values, frozenset(live))
+        return cls(values, frozenset(live), frozenset(names))
 
-    def rules_before(self, interface: Interface, policy: Policy | None) -> BoxRules:
-        """Return what is to be kept of the box's rules: its grants."""
+    @property
+    def grants(self) -> frozenset[int]:
+        """Every grant that was in force."""
+        return frozenset(int.from_bytes(key[4:], sys.byteorder) for key in self.live)
+
+    def is_open(self, interface: Interface) -> bool:
+        """Whether a policy was in force there."""
+        return ("seals", host32(interface.index)) in self.values
+
+    def is_live(self, interface: Interface, grant: Grant) -> bool:
+        """Whether the grant was in force there."""
+        return host32(interface.index) + host32(grant) in self.live
+
+    def rules_before(self, interface: Interface, policy: Policy | None, seal: bytes) -> BoxRules:
+        """Return what is to be kept of the box's rules: its grants, if this very policy was in
+        force.
+        """
+        before = closed(interface)
+        if self.values.get(("seals", host32(interface.index))) != seal:
+            return before
         grants: dict[Reason, Grant] = {}
         for reason in _reasons(policy):
             mark = self.values.get(first_key(interface, reason), b"")
             if mark and host32(interface.index) + mark in self.live:
                 grants[reason] = Grant(int.from_bytes(mark, sys.byteorder))
         denied = frozenset(policy.denied_cidrs) if isinstance(policy, Custom) else frozenset()
-        before = closed(interface)
         return BoxRules(elements=before.elements, grants=grants, denied=denied)
 
 

@@ -14,7 +14,7 @@ and `deny_all` is no element at all, like no policy: what is not found is refuse
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, assert_never
 
 from boxwall.policy import (
@@ -94,6 +94,13 @@ def absent(interface: Interface) -> BoxRules:
 def boxes_key(interface: Interface) -> bytes:
     """The key under which the set `boxes` has the interface."""
     return _INTERFACE_NAME.pack(interface.name.encode())
+
+
+def sealed(rules: BoxRules, interface: Interface, seal: bytes) -> BoxRules:
+    """The rules, and what says whose they are."""
+    return replace(
+        rules, elements=rules.elements | {Element("seals", host32(interface.index), seal)}
+    )
 
 
 def first_key(interface: Interface, reason: Reason) -> tuple[str, bytes]:

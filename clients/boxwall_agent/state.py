@@ -1,12 +1,13 @@
 """What must survive a restart without the control plane: one SQLite file.
 
-Attachments with the policies in force, leases with their names, the cursor that was applied, and
-the next grant. It is written after the kernel and before the acknowledgement, so that it never
-promises what the kernel does not hold, and an acknowledged policy is never followed by an older
-one.
+Attachments with their policies, leases with their names, and the cursor of what was said last. A
+policy is written before the kernel is told, so that one that has been in force is never followed by
+an older one; what the kernel had closed, or never let pass, is not opened by what is written here
+(`wanted.at_start`).
 """
 
 import contextlib
+import socket
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -54,11 +55,12 @@ CREATE TABLE lease (
 _STEPS: Final = (_SCHEMA, _LEASES)
 """What makes each version of the one before."""
 _CURSOR: Final = "cursor"
-_NEXT_GRANT: Final = "next_grant"
 _DNS_PORT: Final = "dns_port"
 _RELAY_PORT: Final = "relay_port"
-_BOOT: Final = "boot"
+_PLACE: Final = "place"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE: Final = Path("/proc/self/ns/net")
+_SO_NETNS_COOKIE: Final = 71
 
 
 class State:
@@ -73,6 +75,7 @@ class State:
         except (OSError, sqlite3.Error) as exc:
             raise StateUnusable(f"{path} cannot be opened: {exc}") from exc
         self._path = path
+        self._place = _place()
         with self._translated():
             # One agent at a time: the lock is held for as long as the file is open.
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -111,9 +114,12 @@ class State:
         """Return where the stream continues. Empty: from the beginning."""
         return self._note(_CURSOR, "")
 
-    def next_grant(self) -> int:
-        """Return the first grant that was never given."""
-        return int(self._note(_NEXT_GRANT, "1"))
+    @property
+    def is_of_this_place(self) -> bool:
+        """Whether it was written since this boot, in this network namespace. Elsewhere the names
+        and indexes of interfaces mean others.
+        """
+        return self._note(_PLACE, "") == self._place
 
     def ports(self) -> tuple[int, int]:
         """Return the ports of DNS and of the relay when the agent ran last; 0: any."""
@@ -135,7 +141,7 @@ class State:
                 "SELECT box_id, name, address, grant_number, end FROM lease"
             ).fetchall()
         leases: dict[str, list[Lease]] = {}
-        if self._note(_BOOT, "") != _boot_id():
+        if not self.is_of_this_place:
             return leases
         for box_id, name, address, grant, end in rows:
             lease = Lease(
@@ -147,7 +153,7 @@ class State:
             leases.setdefault(box_id, []).append(lease)
         return leases
 
-    def save_leases(self, box_id: str, leases: Iterable[Lease], *, next_grant: int) -> None:
+    def save_leases(self, box_id: str, leases: Iterable[Lease]) -> None:
         """Remember leases, new or with another end."""
         with self._transaction():
             self._database.executemany(
@@ -155,7 +161,6 @@ class State:
                 " grant_number = excluded.grant_number, end = excluded.end",
                 [(box_id, str(one.name), str(one.address), one.grant, one.end) for one in leases],
             )
-            self._save_note(_NEXT_GRANT, str(next_grant))
 
     def forget_leases(self, leases: Iterable[tuple[str, Lease]]) -> None:
         """These were withdrawn, of these boxes."""
@@ -166,19 +171,17 @@ class State:
         self,
         boxes: Iterable[Hosted],
         *,
-        next_grant: int,
         cursor: str | None = None,
         withdrawn: Iterable[tuple[str, Lease]] = (),
     ) -> None:
-        """Remember boxes as they are now, the cursor if there is a new one, and what of their
-        leases was withdrawn.
+        """Remember boxes as they shall be, the cursor if there is a new one, and what of their
+        leases was withdrawn. A new box under an old id inherits no lease.
         """
         with self._transaction():
             for hosted in boxes:
                 self._save_box(hosted)
             self._delete_leases(withdrawn)
-            self._save_note(_NEXT_GRANT, str(next_grant))
-            self._save_note(_BOOT, _boot_id())
+            self._save_note(_PLACE, self._place)
             if cursor is not None:
                 self._save_note(_CURSOR, cursor)
 
@@ -206,6 +209,11 @@ class State:
 
     def _save_box(self, hosted: Hosted) -> None:
         policy = None if hosted.policy is None else policy_to_bytes(hosted.policy)
+        self._database.execute(
+            "DELETE FROM lease WHERE box_id IN"
+            " (SELECT box_id FROM box WHERE box_id = ? AND uid <> ?)",
+            (hosted.box_id, hosted.uid),
+        )
         self._database.execute(
             "INSERT INTO box VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " standing = excluded.standing, uid = excluded.uid, revision = excluded.revision,"
@@ -283,5 +291,11 @@ def _box(
     return replace(hosted, standing=Standing.ENFORCED, policy=known, message=message)
 
 
-def _boot_id() -> str:
-    return _BOOT_ID.read_text().strip()
+def _place() -> str:
+    """Names this boot, and this network namespace of it, unlike any other that was or will be."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as here:
+        try:
+            cookie = here.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8).hex()
+        except OSError:  # before Linux 5.14, where an inode may be used again
+            cookie = str(_NAMESPACE.stat().st_ino)
+    return f"{_BOOT_ID.read_text().strip()} {cookie}"

@@ -114,11 +114,18 @@ class Table:
         flags: TableFlags,
         boxes: Mapping[str, BoxRules] | None = None,
         slots: Slots | None = None,
+        after: Plan | None = None,
     ) -> Plan:
         """Everything anew, at one instant; `replace` if there is a table.
 
-        `boxes`: else as held. `slots`: what changes beside it.
+        `boxes`: else as held. `slots`: what changes beside it. `after`: as if that plan had been
+        adopted, in place of both.
         """
+        shared = self._shared
+        if after is not None:
+            changed = {**self._boxes, **after.boxes}
+            boxes = {name: rules for name, rules in changed.items() if rules is not None}
+            slots, shared = after.slots, after.shared
         boxes = dict(self._boxes if boxes is None else boxes)
         held = self._slots_after(boxes, slots or {})
         lengths = frozenset[Length]().union(*(rules.lengths for rules in boxes.values()))
@@ -126,22 +133,22 @@ class Table:
         if replace:
             batch.delete_table()
         batch.add_table(flags)
-        for made in layout.sets(self._shared.per_box):
+        for made in layout.sets(shared.per_box):
             batch.add_set(made)
         for chain in layout.chains():
             batch.add_chain(chain)
-        for rule in layout.rules(self._shared.naming):
+        for rule in layout.rules(shared.naming):
             batch.add_rule(rule)
         _add_lengths(batch, lengths)
-        blocked = (*(network for network, _ in ALWAYS_BLOCKED), *self._shared.blocked)
+        blocked = (*(network for network, _ in ALWAYS_BLOCKED), *shared.blocked)
         batch.add_elements(layout.ranges("blocked", blocked))
-        batch.add_elements(layout.ranges("inbound", self._shared.inbound_from))
-        batch.add_elements(sorted(_node_elements(self._shared)))
+        batch.add_elements(layout.ranges("inbound", shared.inbound_from))
+        batch.add_elements(sorted(_node_elements(shared)))
         batch.add_elements(sorted(_elements(boxes, held)))
         return Plan(
             batch=batch,
             boxes=boxes,
-            shared=self._shared,
+            shared=shared,
             lengths=lengths,
             slots=held,
             is_whole=True,

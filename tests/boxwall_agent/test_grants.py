@@ -1,4 +1,4 @@
-"""A number is not given twice while anybody holds it; a mark names a grant or none."""
+"""No number is given that a connection may carry; a mark names a grant or none."""
 
 import pytest
 
@@ -18,35 +18,32 @@ from boxwall_agent.marks import (
 )
 
 
-def test_numbers_go_up_from_where_an_earlier_pool_ended() -> None:
-    pool = GrantPool(5)
-    assert [pool.take(), pool.take()] == [5, 6]
-    assert pool.next_grant == 7
 
 
-def test_after_the_last_they_begin_anew_and_pass_over_what_is_in_use() -> None:
-    pool = GrantPool(LAST_GRANT, lambda: {1, 3})
-    assert [pool.take() for _ in range(3)] == [LAST_GRANT, 2, 4]
+@pytest.fixture(autouse=True)
+def few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sixteen million, ten."""
+    monkeypatch.setattr(grants, "LAST_GRANT", 10)
 
 
-def test_a_pool_that_continues_one_at_its_end_asks_what_is_in_use() -> None:
-    assert GrantPool(LAST_GRANT + 1, lambda: {1}).take() == 2
+def test_numbers_are_not_given_twice() -> None:
+    pool = GrantPool()
+    assert [pool.take() for _ in range(10)] == list(range(1, 11))
 
 
-def test_what_is_in_use_is_asked_again_each_time_the_numbers_begin_anew() -> None:
-    held = {1}
-    pool = GrantPool(LAST_GRANT, lambda: held)
-    assert [pool.take(), pool.take()] == [LAST_GRANT, 2]
-    held = {2}
-    pool._next = LAST_GRANT + 1
-    assert [pool.take(), pool.take()] == [1, 3]
+def test_what_is_taken_at_the_start_is_passed_over() -> None:
+    pool = GrantPool({1, 2, 4})
+    assert [pool.take() for _ in range(3)] == [3, 5, 6]
 
 
-def test_when_all_are_held_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grants, "LAST_GRANT", 3)
-    pool = GrantPool(1, lambda: {1, 2, 3})
-    assert [pool.take() for _ in range(3)] == [1, 2, 3]
-    with pytest.raises(NoGrantsLeft, match="connections hold all of them"):
+def test_when_they_begin_anew_it_is_asked_which_are_taken_then() -> None:
+    pool = GrantPool({1}, lambda: {3})
+    assert [pool.take() for _ in range(12)] == [*range(2, 11), 1, 2, 4]
+
+
+def test_when_all_are_taken_there_is_none() -> None:
+    pool = GrantPool(range(11), lambda: range(11))
+    with pytest.raises(NoGrantsLeft):
         pool.take()
 
 

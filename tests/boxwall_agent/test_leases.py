@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxwall.policy import Address, Name
-from boxwall_agent.leases import LeasePlan, Leases, LeasesFull
+from boxwall_agent.leases import LeaseBounds, LeasePlan, Leases, LeasesFull
 from boxwall_agent.marks import Grant
 
 API, CDN = Name.parse("api.example.com"), Name.parse("cdn.example.com")
@@ -179,7 +179,7 @@ def test_a_lease_that_ended_is_withdrawn_too() -> None:
 
 
 def test_there_is_a_bound_for_a_box_and_for_a_name() -> None:
-    box = Box(Leases(most=2, most_of_a_name=1))
+    box = Box(Leases(bounds=LeaseBounds(of_a_box=2, of_a_name=1)))
     box.lease(API, ONE, end=10)
 
     with pytest.raises(LeasesFull):
@@ -191,7 +191,7 @@ def test_there_is_a_bound_for_a_box_and_for_a_name() -> None:
 
 
 def test_the_soonest_to_end_of_the_unused_make_room() -> None:
-    box = Box(Leases(most=3, most_of_a_name=3))
+    box = Box(Leases(bounds=LeaseBounds(of_a_box=3, of_a_name=3)))
     for end, name in ((30, "a.example.com"), (10, "b.example.com"), (20, "c.example.com")):
         box.lease(Name.parse(name), ONE, end=end)
 
@@ -202,7 +202,7 @@ def test_the_soonest_to_end_of_the_unused_make_room() -> None:
 
 
 def test_a_name_that_has_all_it_may_have_gives_up_one() -> None:
-    box = Box(Leases(most=100, most_of_a_name=2))
+    box = Box(Leases(bounds=LeaseBounds(of_a_box=100, of_a_name=2)))
     box.lease(API, ONE, TWO, end=10)
 
     box.do(box.leases.plan_room(lambda grant: False, 1))

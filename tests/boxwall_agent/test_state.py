@@ -38,45 +38,45 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_saved_is_there_after_a_restart(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED, CLOSED], next_grant=42, cursor="here")
+        state.save([ENFORCED, CLOSED], cursor="here")
     with closing(State(path)) as state:
         assert {one.box_id: one for one in state.hosted()} == {"b1": ENFORCED, "b2": CLOSED}
-        assert (state.cursor(), state.next_grant()) == ("here", 42)
+        assert state.cursor() == "here"
 
 
 def test_a_new_state_begins_at_the_beginning(path: Path) -> None:
     with closing(State(path)) as state:
         assert state.hosted() == []
-        assert (state.cursor(), state.next_grant()) == ("", 1)
+        assert state.cursor() == ""
 
 
 def test_a_later_save_replaces_and_no_cursor_means_the_same(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED], next_grant=2, cursor="first")
+        state.save([ENFORCED], cursor="first")
         closed = ENFORCED.closed(Standing.SHUT_OUT, "fenced")
-        state.save([closed], next_grant=3)
+        state.save([closed])
         assert state.hosted() == [closed]
         assert state.cursor() == "first"
 
 
 def test_a_forgotten_box_is_gone_with_its_interfaces(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED], next_grant=2)
+        state.save([ENFORCED])
         state.forget("b1")
         assert state.hosted() == []
-        state.save([Hosted(box_id="b3", interfaces=(FIRST,))], next_grant=2)
+        state.save([Hosted(box_id="b3", interfaces=(FIRST,))])
 
 
 def test_nobody_else_reads_it(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([], next_grant=2)
+        state.save([])
         assert path.stat().st_mode & 0o077 == 0
         assert path.parent.stat().st_mode & 0o077 == 0
 
 
 def test_a_second_agent_is_refused(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED], next_grant=2)
+        state.save([ENFORCED])
         with pytest.raises(StateUnusable, match="another agent"):
             State(path)
 
@@ -98,7 +98,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 
 def test_a_policy_that_cannot_be_read_closes_its_box(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED], next_grant=2)
+        state.save([ENFORCED])
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE box SET policy = x'ff'")
     with closing(State(path)) as state:
@@ -109,11 +109,11 @@ def test_a_policy_that_cannot_be_read_closes_its_box(path: Path) -> None:
 
 def test_a_save_that_fails_changes_nothing(path: Path) -> None:
     with closing(State(path)) as state:
-        state.save([ENFORCED], next_grant=2)
+        state.save([ENFORCED])
         with pytest.raises(StateUnusable):
-            state.save([CLOSED, Hosted(box_id="b9", interfaces=(FIRST,))], next_grant=3, cursor="x")
+            state.save([CLOSED, Hosted(box_id="b9", interfaces=(FIRST,))], cursor="x")
         assert state.hosted() == [ENFORCED]
-        assert (state.cursor(), state.next_grant()) == ("", 2)
+        assert state.cursor() == ""
 
 
 def test_allow_all_is_remembered(path: Path) -> None:
@@ -121,5 +121,5 @@ def test_allow_all_is_remembered(path: Path) -> None:
         box_id="b1", interfaces=(), standing=Standing.ENFORCED, policy=AllowAll(), message=""
     )
     with closing(State(path)) as state:
-        state.save([hosted], next_grant=2)
+        state.save([hosted])
         assert state.hosted() == [hosted]

@@ -55,6 +55,11 @@ class AgentProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def state_files(self) -> list[Path]:
+        """What it remembers, in its files."""
+        return list(self._state.iterdir())
+
     def signal(self, number: signal.Signals) -> int:
         """Send a signal that ends it; return the exit status."""
         assert self._process is not None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from boxwall_agent.errors import KernelError, KernelRejected
+from boxwall_agent.errors import KernelError, KernelRejected, KernelUnsure
 from boxwall_agent.netlink import iterate_attributes, read_attributes, read_messages
 from boxwall_agent.nft.batch import Batch, TableFlags, Type
 from boxwall_agent.nft.kernel import FoundTable
@@ -12,7 +12,8 @@ from boxwall_agent.nft.objects import Element
 class FakeKernel:
     """Reads the bytes of a batch as the kernel would, as far as elements go.
 
-    `refuse` is asked for each batch, and returns the error to raise, or None.
+    `refuse` is asked for each batch, and returns the error to raise, or None; `loses_answer`,
+    whether it is done and nobody hears of it.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,7 @@ class FakeKernel:
         self.found: FoundTable | None = None
         self.commits = 0
         self.refuse: Callable[[Seen], KernelError | None] = lambda seen: None
+        self.loses_answer: Callable[[Seen], bool] = lambda seen: False
 
     def commit(self, batch: Batch) -> None:
         """Do it, or refuse all of it."""
@@ -29,6 +31,8 @@ class FakeKernel:
         if error is not None:
             raise error
         held = set() if seen.deletes_table else set(self.held)
+        if seen.makes_table and self.found is not None and not seen.deletes_table:
+            raise KernelRejected(17, "sets", "File exists")
         for element in seen.deleted:
             if not any((one.set, one.key) == (element.set, element.key) for one in held):
                 raise KernelRejected(2, f"elements of {element.set}", "No such file or directory")
@@ -42,6 +46,8 @@ class FakeKernel:
         if seen.makes_table:
             self.found = FoundTable(flags=TableFlags.NONE, is_ours=True, owner=None)
         self.commits += 1
+        if self.loses_answer(seen):
+            raise KernelUnsure("the kernel's answer was lost")
 
     def table(self) -> FoundTable | None:
         """The table, once there is one."""

@@ -51,6 +51,13 @@ class Limits:
     in_flight: int = 100
     refuse_with: int = NXDOMAIN
 
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if not 0 < self.shortest_lease <= self.longest_lease:
+            raise ValueError(
+                "the shortest lease must be longer than nothing, and no longer than the longest"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:

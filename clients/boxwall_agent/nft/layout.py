@@ -118,6 +118,7 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
         Set(name="masqueraded", key=(Field.INTERFACE_NAME,)),
         Set(name="live", key=(Field.INTERFACE_INDEX, Field.MARK)),
         Set(name="all", key=index, value=Field.MARK),
+        Set(name="seals", key=index, value=Field.MARK),
         Set(name="refused", key=index, per_element=(counter(),)),
         Set(name="spoofed", key=index, per_element=(counter(),)),
         Set(name="refused_in", key=index, per_element=(counter(),)),
