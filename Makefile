@@ -44,9 +44,11 @@ bypass: $(READY) ## try every way out of a box, as root; a table of what leaked,
 	@$(BIN)/python tests/bypass $(ARGS)
 
 bench: $(READY) ## measure everything, write bench/report.md
+	@tools/bench-packages.sh
 	$(BIN)/python -m bench $(ARGS)
 
 bench-quick: $(READY) ## the same code on smaller sizes, under two minutes
+	@tools/bench-packages.sh
 	$(BIN)/python -m bench --quick $(ARGS)
 
 protos: $(READY) ## regenerate clients/boxwall/v1 from protos/

@@ -17,12 +17,14 @@ from bench import (
     agent_restart,
     credentials,
     decide,
+    dns,
     enforced,
     everything,
     fanout,
     forwarding,
     kernel_apply,
     memory,
+    names,
     propagation,
     reads,
     reconnect,
@@ -49,6 +51,8 @@ QUESTIONS: Sequence[Question] = (
     forwarding.QUESTION,
     agent_restart.QUESTION,
     credentials.QUESTION,
+    dns.QUESTION,
+    names.QUESTION,
 )
 
 PATIENCE = 4.0

@@ -10,7 +10,7 @@ import grpc
 from bench.connections import connect, connect_over_tcp, first_answer, unary
 from bench.figures import quantile, thinned
 from bench.messages import CAN, CREATE, LIST, TEMPLATES, UPDATE, Template, list_page, update
-from boxwall.v1 import box_pb2, box_service_pb2
+from boxwall.v1 import box_pb2, box_service_pb2, policy_pb2
 
 MAX_CONNECTIONS = 4
 MAX_PENDING = 2_000
@@ -76,6 +76,13 @@ class Callers:
     async def create(self, boxes: int, first: int = 0, callers: int = 64) -> None:
         """Create boxes `first` to `first + boxes - 1`."""
         await self._each(CREATE, TEMPLATES[CREATE](), range(first, first + boxes), callers)
+
+    async def allow(self, box: int, domains: list[str], cidrs: list[str]) -> bool:
+        """Give a box a policy of its own; return whether it came into force."""
+        request = update(
+            wait=30.0, custom=policy_pb2.CustomPolicy(allowed_domains=domains, allowed_cidrs=cidrs)
+        )
+        return _enforced(await self._call(UPDATE)(request(box, 0)))
 
     async def change_each(
         self, boxes: int, callers: int, wait: float = 0.0, first: int = 0

@@ -63,10 +63,14 @@ class Template:
         )
 
 
-def update(wait: float = 0.0) -> Template:
-    """Return UpdateNetworkPolicy, with `wait` seconds of wait_timeout unless 0."""
+def update(wait: float = 0.0, custom: policy_pb2.CustomPolicy | None = None) -> Template:
+    """Return UpdateNetworkPolicy, with `wait` seconds of wait_timeout unless 0.
+
+    `custom`: the policy, else one of five entries.
+    """
+    policy = five_entries() if custom is None else policy_pb2.NetworkPolicy(custom=custom)
     request = box_service_pb2.UpdateNetworkPolicyRequest(
-        box_id=_BOX.decode(), network_policy=five_entries()
+        box_id=_BOX.decode(), network_policy=policy
     )
     if wait:
         request.wait_timeout.CopyFrom(Duration(seconds=round(wait)))

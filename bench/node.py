@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from bench.harness import Bench
 from bench.messages import box_id
 from bench.namespace import leave, said, spawn_inside
 from bench.processes import Actor, Child, python
-from bench.twenty import addresses_of
+from bench.twenty import interface_of
 from boxwall_agent.config import STATE_FILE
 from boxwall_agent.hosted import Hosted
 from boxwall_agent.nft.kernel import Nftables, open_nftables
@@ -50,15 +51,24 @@ def _make(state_file: Path, boxes: int) -> None:
     """Links of the kind that boxes have; their far ends stay here, and nobody sends anything."""
     from pyroute2 import IPRoute  # not everywhere where this module is imported
 
-    hosted = []
+    interfaces = [interface_of(box, FIRST_INDEX + box) for box in range(boxes)]
     with IPRoute() as link:
-        for box in range(boxes):
-            name, index = f"box{box}", FIRST_INDEX + box
-            link.link("add", ifname=name, index=index, kind="veth", peer={"ifname": f"far{box}"})
-            interface = Interface(name=name, index=index, addresses=addresses_of(box))
-            hosted.append(Hosted(box_id=box_id(box), interfaces=(interface,)))
+        for box, one in enumerate(interfaces):
+            peer = {"ifname": f"far{box}"}
+            link.link("add", ifname=one.name, index=one.index, kind="veth", peer=peer)
+    remember(state_file, interfaces)
+
+
+def remember(state_file: Path, interfaces: Iterable[Interface]) -> None:
+    """Write the state file of an agent that boxes are attached to, each by one interface."""
     state = State(state_file)
-    state.save(hosted, next_grant=1)
+    state.save(
+        [
+            Hosted(box_id=box_id(box), interfaces=(interface,))
+            for box, interface in enumerate(interfaces)
+        ],
+        next_grant=1,
+    )
     state.close()
 
 
@@ -72,14 +82,17 @@ class AgentFiles:
 
 
 async def start_agent(
-    bench: Bench, node: Actor, files: AgentFiles, server: str
+    bench: Bench, node: Actor, files: AgentFiles, server: str, *options: str
 ) -> tuple[Child, float]:
-    """Start an agent with its defaults in a node; return it, and the seconds until it enforced."""
+    """Start an agent in a node, with its defaults but for `options`; return it, and the seconds
+    until it enforced.
+    """
     argv = [
         *agent_command(),
         *("--server", f"unix:{server}", "--node-id", NODE_ID),
         *("--state-dir", str(files.state_dir), "--agent-socket", str(files.socket)),
         *("--metrics-listen", "off"),
+        *options,
     ]
     child = await spawn_inside(bench, node, "agent", argv, files.log)
     return child, await said(child, files.log, b"boxwall enforces")

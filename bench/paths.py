@@ -84,7 +84,7 @@ class Node(Place):
         """Make ready what `use` puts in force; return how many flows may be tracked."""
         index = socket.if_nametoindex("box0")
         self._tables = {
-            BARE: _bare_table(),
+            BARE: bare_table(),
             "twenty": _our_table(boxes, index, twenty(0, 0, also=EVERYBODY)),
             "allow-all": _our_table(boxes, index, AllowAll()),
         }
@@ -250,8 +250,8 @@ def _our_table(boxes: int, index: int, policy: Policy) -> Batch:
     return table.plan_install(replace=False, flags=flags, boxes=rules).batch
 
 
-def _bare_table() -> Batch:
-    """Masquerading as in our table, and nothing else."""
+def bare_table() -> Batch:
+    """Return a transaction: masquerading as in our table, and nothing else."""
     batch = Batch(BARE)
     batch.add_table()
     batch.add_set(Set(name="masqueraded", key=(Field.INTERFACE_NAME,)))

@@ -8,10 +8,7 @@ from pathlib import Path
 from bench.answers import Answer, Row
 from bench.figures import Spread, human
 
-LATER = (
-    "TLS download from an allowed name, and DNS: names are not enforced yet",
-    "beside etcd, dnsmasq and unbound, a user-space SNI proxy",
-)
+LATER = ("beside etcd",)
 """What this version cannot show."""
 
 

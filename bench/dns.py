@@ -1,0 +1,288 @@
+"""What does a box pay for asking by way of the agent, and how much does that answer?"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any
+
+from bench import procfs, resolvers
+from bench.answers import Answer, Growth, Plot, Row, Target
+from bench.cells import Cell, cells
+from bench.figures import Spread, ratios
+from bench.harness import Bench, Question
+from bench.namespace import why_not
+from bench.processes import Child
+from bench.resolvers import DNSMASQ, PORTS, UNBOUND
+from bench.svg import Series, growth_plot
+from bench.two_ways import BARE, BARE_NODE, BY_NAME, Ways, two_ways
+
+AGENT, DIRECT = "agent", "direct"
+CACHED, NEW, FORGOTTEN, REFUSED = "cached", "new", "not cached", "refused"
+ADDED = {CACHED: Target(of="figure", at_most=0.5), NEW: Target(of="figure", at_most=1.0)}
+PER_CORE = Target(of="ratio", at_least=0.07)
+TEXTS = {
+    CACHED: "in the cache",
+    NEW: "never asked for before",
+    FORGOTTEN: "not in the cache",
+    REFUSED: "refused",
+}
+NAMES = 100
+"""That are asked for round and round: fewer than any cache holds."""
+
+NOT_CACHED = 0.9
+"""At least this share of the questions that no cache may answer must come to the upstream."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What was measured of one resolver, by kind of question."""
+
+    p50: dict[str, list[float]] = field(default_factory=dict)
+    p99: dict[str, list[float]] = field(default_factory=dict)
+    per_core: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Measured:
+    """Of one cell: every resolver in turn."""
+
+    cell: Cell
+    rounds: dict[str, Rounds]
+    upstream: list[float] = field(default_factory=list)
+    """Questions a second that the upstream answers when it is asked directly."""
+    asking: list[float] = field(default_factory=list)
+    """Questions for each second of processor time of the program that asks."""
+
+
+@dataclass(slots=True)
+class Site:
+    """Where it is measured: the ways, and who answers where."""
+
+    bench: Bench
+    ways: Ways
+    cell: Cell
+    servers: dict[str, tuple[str, int]]
+    children: dict[str, Child]
+    _new: "count[int]" = field(default_factory=count)
+
+    def names(self, kind: str, number: int) -> list[str]:
+        """Return so many names of a kind, spread over the domains of the policy."""
+        if kind == REFUSED:
+            return [f"h{one}.elsewhere.example" for one in range(number)]
+        domains = self.cell.domains
+        letter = {CACHED: "h", NEW: "n", FORGOTTEN: "z"}[kind]
+        numbers = self._new if kind == NEW else range(number)
+        return [f"{letter}{one}.{domains[one % len(domains)]}" for one in islice(numbers, number)]
+
+    async def ask(self, who: str, kind: str, number: int) -> dict[str, Any]:
+        """Ask one of them so many questions, one after the other."""
+        server, port = self.servers[who]
+        names = (self.names(kind, NAMES) * -(-number // NAMES))[:number]
+        if kind == NEW:
+            names = self.names(kind, number)
+        call = self.ways.box.call("ask", server=server, port=port, names=names)
+        found: dict[str, Any] = await self.ways.agent.outlives(call)
+        if who != DIRECT and any(code in (-1, 0) for code in found["codes"]) == (kind == REFUSED):
+            raise AssertionError(f"{who}, {kind}: answered with {found['codes']}")
+        return found
+
+    async def flood(self, who: str, kind: str, seconds: float) -> dict[str, Any]:
+        """Ask as much as is answered. What no cache may answer must come to the upstream."""
+        server, port = self.servers[who]
+        child = self.children[who]
+        asked, used = await self.ways.outside.call("asked"), procfs.cpu_seconds(child.pid)
+        call = self.ways.box.call(
+            "flood",
+            server=server,
+            port=port,
+            names=self.names(kind, NAMES),
+            seconds=seconds,
+            folder=str(self.ways.folder),
+        )
+        found: dict[str, Any] = await self.ways.agent.outlives(call)
+        found["server"] = procfs.cpu_seconds(child.pid) - used
+        passed_on = (await self.ways.outside.call("asked") - asked) / found["answered"]
+        if who != DIRECT and not (
+            passed_on >= NOT_CACHED if kind == FORGOTTEN else passed_on < 1 - NOT_CACHED
+        ):
+            raise AssertionError(f"{who}, {kind}: the upstream heard {passed_on:.0%} of it")
+        if who != DIRECT and ("NOERROR" in found["codes"]) == (kind == REFUSED):
+            raise AssertionError(f"{who}, {kind}: answered with {found['codes']}")
+        return found
+
+
+async def ask(bench: Bench) -> list[Answer]:
+    """Measure every cell; the resolvers in turn."""
+    added, rate = _answers()
+    reason = why_not() or resolvers.missing()
+    if reason:
+        for answer in (added, rate):
+            answer.remarks.append(f"Not measured here: {reason}.")
+        return [added, rate]
+    found: list[Measured] = []
+    for boxes, of_these in cells(bench).items():
+        async with two_ways(bench, boxes, "bench.asker:Asker") as ways:
+            found += [await _measure(bench, ways, cell) for cell in of_these]
+    for measured in found:
+        _add_rows(added, rate, measured, with_unbound=measured.cell.is_middle)
+    _add_growth(added, found, "p50", "ms until an answer", 1.0)
+    _add_growth(rate, found, "per_core", "microseconds of processor time for an answer", 1e3)
+    rate.remarks += _remarks(found)
+    return [added, rate]
+
+
+def _answers() -> tuple[Answer, Answer]:
+    how = (
+        "A box asks for A records through its node, where the agent answers; three network "
+        "namespaces joined by veth pairs, IPv4. The policy of the box has so many wildcard "
+        "entries, the other boxes have five entries each; limits are lifted."
+    )
+    who = (
+        "dnsmasq, told to forward the same domains to the same upstream and to refuse the rest, on "
+        "a node that only forwards; where a row says so, unbound, told the same."
+    )
+    added = Answer(
+        title="DNS: time added",
+        what=f"{how} Questions one after the other over one socket; the time from sending to the "
+        "answer, less that of asking the upstream directly through a node that only forwards, in "
+        "the same round. A name that was never asked for is also leased: in the kernel and in the "
+        "agent's state file before the answer.",
+        beside=f"{who} The same difference.",
+    )
+    rate = Answer(
+        title="DNS: answers per core",
+        what=f"{how} dnsperf keeps 50 questions under way over four sockets; answers for each "
+        "second of processor time of the resolver's process. Not in the cache: the upstream says "
+        "that its answers may not be remembered (TTL 0); those names are leased already.",
+        beside=who,
+    )
+    return added, rate
+
+
+async def _measure(bench: Bench, ways: Ways, cell: Cell) -> Measured:
+    await ways.allow([f"*.{domain}" for domain in cell.domains])
+    servers = {AGENT: (BY_NAME, 53), DIRECT: (BARE, 53)}
+    children = {AGENT: ways.agent, DIRECT: ways.outside.child}
+    questions, seconds = bench.pick(100, 300), bench.pick(0.15, 0.5)
+    measured = Measured(cell, {who: Rounds() for who in (AGENT, DIRECT, DNSMASQ, UNBOUND)})
+    async with AsyncExitStack() as stack:
+        for name, port in PORTS.items():
+            child = await resolvers.start(bench, ways.bare, name, BARE_NODE, BARE, cell.domains)
+            stack.push_async_callback(child.stop)
+            servers[name], children[name] = (BARE_NODE, port), child
+        site = Site(bench, ways, cell, servers, children)
+        for who, (server, port) in servers.items():
+            first = site.names(CACHED, 1)[0]
+            call = ways.box.call("ready_to_ask", server=server, port=port, name=first)
+            await children[who].outlives(call)
+            for kind in (CACHED, FORGOTTEN):
+                await site.ask(who, kind, NAMES)
+        for _ in range(bench.pick(2, bench.rounds)):
+            await _round(site, measured, questions, seconds)
+    return measured
+
+
+async def _round(site: Site, measured: Measured, questions: int, seconds: float) -> None:
+    for kind in (CACHED, NEW, REFUSED):
+        for who, rounds in measured.rounds.items():
+            found = await site.ask(who, kind, questions)
+            rounds.p50.setdefault(kind, []).append(found["p50"] * 1e3)
+            rounds.p99.setdefault(kind, []).append(found["p99"] * 1e3)
+    for kind in (CACHED, FORGOTTEN, REFUSED):
+        for who in (AGENT, DNSMASQ, UNBOUND):
+            found = await site.flood(who, kind, seconds)
+            per_core = found["answered"] / found["server"] / 1e3
+            measured.rounds[who].per_core.setdefault(kind, []).append(per_core)
+            measured.asking.append(found["answered"] / found["used"])
+    found = await site.flood(DIRECT, CACHED, seconds)
+    measured.upstream.append(found["answered"] / found["seconds"])
+
+
+def _add_rows(added: Answer, rate: Answer, measured: Measured, *, with_unbound: bool) -> None:
+    for other in (DNSMASQ, UNBOUND) if with_unbound else (DNSMASQ,):
+        for kind in (CACHED, NEW, REFUSED):
+            for share in ("p50", "p99"):
+                added.rows.append(_added_row(measured, kind, share, other))
+        for kind in (CACHED, FORGOTTEN, REFUSED):
+            rate.rows.append(_rate_row(measured, kind, other))
+
+
+def _added_row(measured: Measured, kind: str, share: str, other: str) -> Row:
+    bare, ours, theirs = (
+        getattr(measured.rounds[who], share)[kind] for who in (DIRECT, AGENT, other)
+    )
+    promised = share == "p50" and other == DNSMASQ
+    return Row(
+        key=_key("dns_added", measured.cell, f"{kind}_{share}", other),
+        size=measured.cell.boxes,
+        size_text=_text(measured.cell, f"{TEXTS[kind]}, {share}", other),
+        figure=Spread.of(_less(ours, bare)),
+        unit="ms",
+        beside=Spread.of(_less(theirs, bare)),
+        target=ADDED.get(kind) if promised else None,
+    )
+
+
+def _rate_row(measured: Measured, kind: str, other: str) -> Row:
+    ours, theirs = (measured.rounds[who].per_core[kind] for who in (AGENT, other))
+    return Row(
+        key=_key("dns_per_core", measured.cell, kind, other),
+        size=measured.cell.boxes,
+        size_text=_text(measured.cell, TEXTS[kind], other),
+        figure=Spread.of(ours),
+        unit="thousand/s",
+        beside=Spread.of(theirs),
+        ratio=ratios(ours, theirs),
+        target=PER_CORE if other == DNSMASQ else None,
+    )
+
+
+def _key(name: str, cell: Cell, what: str, other: str) -> str:
+    beside = "" if other == DNSMASQ else f"_beside_{other}"
+    return f"{name}_{what.replace(' ', '_')}_{cell.key}{beside}"
+
+
+def _text(cell: Cell, what: str, other: str) -> str:
+    return f"{cell.text}, {what}" + ("" if other == DNSMASQ else f", beside {other}")
+
+
+def _less(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [value - other for value, other in zip(values, others, strict=True)]
+
+
+def _add_growth(
+    answer: Answer, found: Sequence[Measured], which: str, unit: str, scale: float
+) -> None:
+    """`which` is a time, or a rate in thousands of which the inverse is one."""
+    kinds = (CACHED, NEW) if which == "p50" else (CACHED, FORGOTTEN, REFUSED)
+    for axis in ("boxes", "domains"):
+        on_axis = [one for one in found if one.cell.is_on(axis)]
+        sizes = [float(one.cell.size(axis)) for one in on_axis]
+        lines = []
+        for kind in kinds:
+            middles = [Spread.of(getattr(one.rounds[AGENT], which)[kind]).middle for one in on_axis]
+            costs = middles if which == "p50" else [scale / middle for middle in middles]
+            what = f"{unit}, {TEXTS[kind]}, with {axis}"
+            answer.growth.append(Growth(what=what, sizes=sizes, costs=costs))
+            lines.append(Series(TEXTS[kind], list(zip(sizes, costs, strict=True))))
+        title = f"{answer.title}, {axis}"
+        file = f"dns-{which.replace('_', '-')}-{axis}.svg"
+        svg = growth_plot(title, axis, unit, lines)
+        answer.plots.append(Plot(file=file, svg=svg, caption=title))
+
+
+def _remarks(found: Sequence[Measured]) -> list[str]:
+    alone = Spread.of([one for measured in found for one in measured.upstream])
+    asking = Spread.of([one for measured in found for one in measured.asking])
+    return [
+        f"The upstream alone, asked directly by the same dnsperf: {alone.middle:,.0f} answers/s "
+        f"({alone.low:,.0f} to {alone.high:,.0f}).",
+        f"dnsperf asks up to {asking.high:,.0f} questions for each second of its own processor "
+        "time; as answers are counted for each second of the resolver's, neither it nor the "
+        "upstream limits the figures.",
+        "Whether answers came from the cache or from the upstream was counted at the upstream.",
+    ]
+
+
+QUESTION = Question(name="dns", seconds_quick=30, seconds_full=240, ask=ask)

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The programs that benchmarks measure beside Boxwall, or measure with, installed when they are
+# missing and this is root on Debian. Elsewhere those questions are skipped, and say why.
+set -euo pipefail
+
+PATH="$PATH:/usr/sbin:/usr/local/sbin"
+missing=()
+command -v dnsmasq > /dev/null || missing+=(dnsmasq-base)
+command -v unbound > /dev/null || missing+=(unbound)
+command -v dnsperf > /dev/null || missing+=(dnsperf)
+if [ ${#missing[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
+    exit 0
+fi
+echo "installing for the benchmarks: ${missing[*]}" >&2
+# Debian starts a resolver when it is installed. Only the benchmark's own shall run.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" > /dev/null
+if [[ " ${missing[*]} " == *" unbound "* ]] && [ -d /run/systemd/system ]; then
+    systemctl disable --quiet unbound.service
+fi
