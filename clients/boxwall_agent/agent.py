@@ -5,6 +5,7 @@ waits while it changes anything, so none can be cancelled half-way.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Final, assert_never
@@ -158,7 +159,8 @@ class Agent:
         hosted = self.find(box_id)
         if hosted is None:
             return False
-        leasing, end = self._enforcer.leasing, time.monotonic() + seconds
+        # In whole seconds: whoever asks again and again does not change a lease each time.
+        leasing, end = self._enforcer.leasing, math.ceil(time.monotonic() + seconds)
         try:
             added = leasing.grant(hosted, name, addresses, end, self._enforcer.surroundings)
             if added:

@@ -98,6 +98,11 @@ class Leases:
         """Return the leases of an address by which connections may begin."""
         return list(self._names_of.get(address, {}).values())
 
+    def cover(self, name: Name, addresses: Iterable[Address], end: float) -> bool:
+        """Whether connections may begin by the name to all of these addresses until `end`."""
+        found = (self.find(name, address) for address in addresses)
+        return all(lease is not None and lease.end >= end for lease in found)
+
     @property
     def chosen(self) -> Mapping[Address, Grant]:
         """The grant that each leased address leads to."""

@@ -78,6 +78,30 @@ def test_a_shorter_answer_does_not_shorten_a_lease() -> None:
     assert [lease.end for lease in box.leases] == [10]
 
 
+@pytest.mark.parametrize(
+    ("name", "addresses", "end", "covered"),
+    [
+        pytest.param(API, [ONE], 10, True, id="until its end"),
+        pytest.param(API, [ONE], 10.5, False, id="longer"),
+        pytest.param(API, [ONE, TWO], 10, False, id="one more address"),
+        pytest.param(CDN, [ONE], 10, False, id="another name"),
+    ],
+)
+def test_leases_cover_what_needs_no_other(
+    name: Name, addresses: list[Address], end: float, covered: bool
+) -> None:
+    box = Box()
+    box.lease(API, ONE, end=10)
+    assert box.leases.cover(name, addresses, end) is covered
+
+
+def test_a_lease_that_ended_covers_nothing() -> None:
+    box = Box()
+    box.lease(API, ONE, end=10)
+    box.do(box.leases.plan_end(10), now=10)
+    assert not box.leases.cover(API, [ONE], 5)
+
+
 def test_after_its_end_nothing_begins_and_its_connections_go_on() -> None:
     box = Box()
     box.lease(API, ONE, end=10)

@@ -1,6 +1,6 @@
 """What becomes of boxes' queries: the logic, without sockets. Pure but for the leases it asks for.
 
-    query --malformed, refused, cached--> Reply
+    query --malformed, refused, cached, asked a moment ago--> Reply
           --else--> Ask --> answered --> filter, lease, then Reply
 
 A box hears an address only when it is leased: `lease` puts it into the kernel and returns whether
@@ -13,34 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from boxwall.policy import (
-    Address,
-    Custom,
-    DenyAll,
-    Name,
-    Policy,
-    Reason,
-    Rule,
-    RuleList,
-    Surroundings,
-    Unlisted,
-    matching_domain,
-)
+from boxwall.policy import Address, Name, Policy, Reason, Rule, Surroundings
+from boxwall_agent.dns.allowance import Allowance
 from boxwall_agent.dns.answer import Answer, Record, without_blocked
 from boxwall_agent.dns.cache import Cache, Cached
+from boxwall_agent.dns.permission import No, is_hidden, is_restricted, why_not
 from boxwall_agent.dns.question import (
-    ANY,
-    AXFR,
-    HTTPS,
-    IXFR,
     NXDOMAIN,
     REFUSED,
     SERVFAIL,
-    SVCB,
     Malformed,
     Question,
     read_query,
 )
+from boxwall_agent.dns.repeats import Repeat, Repeats
 from boxwall_agent.dns.replies import (
     BLOCKED,
     FILTERED,
@@ -50,8 +36,6 @@ from boxwall_agent.dns.replies import (
 )
 
 _NOERROR: Final = 0
-_NEVER_BY_NAME: Final = (ANY, AXFR, IXFR)
-_WITHOUT_HINTS: Final = (HTTPS, SVCB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +99,7 @@ Lease: TypeAlias = Callable[[str, Name, Sequence[Address], float], bool]
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     question: Question
+    query: bytes
     to: object
     over_tcp: bool
 
@@ -129,31 +114,6 @@ class _Waiting:
         return Reply(self.to, made)
 
 
-@dataclass(slots=True)
-class _Allowance:
-    """A bucket of queries."""
-
-    left: float
-    since: float
-
-    def take(self, most: float, now: float) -> bool:
-        self.left = min(most, self.left + (now - self.since) * most)
-        self.since = now
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _No:
-    """Why a question is not asked, and how that is said."""
-
-    reason: Reason
-    rule: Rule | None
-    text: str
-
-
 class Session:
     """The queries of all boxes."""
 
@@ -161,28 +121,35 @@ class Session:
         self._lease = lease
         self._limits = limits
         self._cache = Cache()
+        self._repeats = Repeats()
         self._waiting: dict[Key, list[_Waiting]] = {}
         self._in_flight: Counter[str] = Counter()
-        self._allowances: dict[str, _Allowance] = {}
+        self._allowances: dict[str, Allowance] = {}
 
     def query(
         self, asker: Asker, data: bytes, to: object, now: float, *, over_tcp: bool = False
     ) -> list[Command]:
         """A box has sent a message. `to`: comes back in its Reply. `now`: seconds."""
         most = self._limits.queries
-        allowance = self._allowances.setdefault(asker.box_id, _Allowance(most, now))
+        allowance = self._allowances.get(asker.box_id)
+        if allowance is None:
+            allowance = self._allowances[asker.box_id] = Allowance(most, now)
         may_ask = allowance.take(most, now)
+        if may_ask and not over_tcp:
+            repeated = self._repeat(asker, data, to, now)
+            if repeated is not None:
+                return [repeated]
         question = read_query(data)
         if isinstance(question, Malformed):
             said = reply_to_malformed(question) if may_ask else None
             return [] if said is None else [Reply(to, said)]
-        waiting = _Waiting(question, to, over_tcp)
+        waiting = _Waiting(question, data, to, over_tcp)
         if not may_ask:
             return _too_much(asker.box_id, waiting)
-        no = _why_not(asker, question)
+        no = why_not(asker.policy, question)
         if no is not None:
             return self._refuse(asker, waiting, no)
-        if _is_hidden(asker.policy, question):
+        if is_hidden(asker.policy, question):
             return [waiting.reply(_NOERROR)]
         key = (asker.box_id, question.raw[:-4].lower(), question.type)
         cached = self._cache.find(asker.box_id, key[1:], now)
@@ -204,10 +171,10 @@ class Session:
         cached = self._cache.keep(asker.box_id, key[1:], answer, now)
         commands: list[Command] = []
         for one in waiting:
-            no = _why_not(asker, one.question)
+            no = why_not(asker.policy, one.question)
             if no is not None:
                 commands += self._refuse(asker, one, no)
-            elif _is_hidden(asker.policy, one.question):
+            elif is_hidden(asker.policy, one.question):
                 commands.append(one.reply(_NOERROR))
             else:
                 commands += self._finish(asker, one, cached, now)
@@ -216,7 +183,20 @@ class Session:
     def forget(self, box_id: str) -> None:
         """The box is gone."""
         self._cache.forget(box_id)
+        self._repeats.forget(box_id)
         self._allowances.pop(box_id, None)
+
+    def _repeat(self, asker: Asker, data: bytes, to: object, now: float) -> Reply | None:
+        """Say what was said to the same query a moment ago, if that would be said again."""
+        found = self._repeats.find(asker.box_id, data, asker.policy, asker.surroundings, now)
+        if found is None:
+            return None
+        if found.lease is not None and (
+            found.name is None
+            or not self._lease(asker.box_id, found.name, found.addresses, found.lease)
+        ):
+            return None
+        return Reply(to, found.to(data))
 
     def _ask(self, key: Key, waiting: _Waiting) -> list[Command]:
         """Those who wait for the answer to another's question are in flight too."""
@@ -229,7 +209,7 @@ class Session:
         self._waiting[key] = [waiting]
         return [Ask(key, waiting.question)]
 
-    def _refuse(self, asker: Asker, waiting: _Waiting, no: _No) -> list[Command]:
+    def _refuse(self, asker: Asker, waiting: _Waiting, no: No) -> list[Command]:
         error = ExtendedError(BLOCKED, f"policy revision {asker.revision}: {no.text}")
         return [
             waiting.reply(self._limits.refuse_with, error=error),
@@ -244,12 +224,25 @@ class Session:
         if answer.addresses and not addresses:
             return _filtered(asker, waiting, rule)
         age, longest = int(now - cached.since), self._limits.longest_lease
-        if addresses and _is_restricted(asker.policy):
+        seconds: float | None = None
+        if addresses and is_restricted(asker.policy):
             longest = self._lease_seconds(kept, age)
             seconds = longest + self._limits.grace
             if name is None or not self._lease(asker.box_id, name, addresses, seconds):
                 return [waiting.reply(SERVFAIL)]
-        return [waiting.reply(answer.code, kept, age=age, longest_ttl=int(longest))]
+        said = waiting.reply(answer.code, kept, age=age, longest_ttl=int(longest))
+        if not waiting.over_tcp:
+            repeat = Repeat(
+                policy=asker.policy,
+                surroundings=asker.surroundings,
+                until=min(cached.since + age + 1, cached.until),
+                name=name,
+                addresses=addresses,
+                lease=seconds,
+                answer=said.data,
+            )
+            self._repeats.keep(asker.box_id, waiting.query, repeat)
+        return [said]
 
     def _lease_seconds(self, records: Sequence[Record], age: int) -> float:
         """Without the grace: nothing in the answer holds longer than this."""
@@ -269,30 +262,3 @@ def _filtered(asker: Asker, waiting: _Waiting, rule: Rule | None) -> list[Comman
         waiting.reply(_NOERROR, error=ExtendedError(FILTERED, text)),
         Refused(asker.box_id, waiting.question.name, Reason.ANSWER_FILTERED, rule),
     ]
-
-
-def _is_restricted(policy: Policy | None) -> bool:
-    """Whether only names that an entry matches may be asked for."""
-    return isinstance(policy, Custom) and policy.unlisted is Unlisted.DENY
-
-
-def _is_hidden(policy: Policy | None, question: Question) -> bool:
-    """Whether the answer would carry keys and addresses past what names are judged by."""
-    return question.type in _WITHOUT_HINTS and _is_restricted(policy)
-
-
-def _why_not(asker: Asker, question: Question) -> _No | None:
-    """Say why a question is not asked; None: it is."""
-    policy = asker.policy
-    if policy is None:
-        return _No(Reason.NO_POLICY, None, "no policy is in force for this box")
-    if isinstance(policy, DenyAll):
-        return _No(Reason.DENY_ALL, Rule(RuleList.MODE, "deny-all"), "the policy is deny-all")
-    if not _is_restricted(policy):
-        return None
-    if question.name is None or matching_domain(policy, question.name) is None:
-        text = f"{question.text} is in no entry of allowed_domains"
-        return _No(Reason.NAME_NOT_ALLOWED, Rule(RuleList.UNLISTED, "deny"), text)
-    if question.type in _NEVER_BY_NAME:
-        return _No(Reason.NAME_NOT_ALLOWED, None, "this type of question is refused")
-    return None
