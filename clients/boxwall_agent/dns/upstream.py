@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import dns.asyncquery
-import dns.entropy
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
-import dns.query
-import dns.rdatatype
 import structlog
 
 from boxwall_agent.dns.answer import FAILED, Answer, answer_of, shortened
-from boxwall_agent.dns.replies import OUR_PAYLOAD
+from boxwall_agent.dns.exchange import exchange
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _PATIENCE: Final = 1.5
@@ -27,6 +22,9 @@ _PATIENCE: Final = 1.5
 _ROUNDS: Final = 3
 """A datagram may be lost, and a resolver may look for longer than our patience: it has the answer
 ready when it is asked again."""
+
+_PAUSE: Final = 0.2
+"""Seconds until all are asked again: one that is being started refuses at once."""
 
 _TOTAL: Final = 5.0
 """Seconds for all of them."""
@@ -105,25 +103,22 @@ class Upstream:
 
     async def ask(self, name_on_wire: bytes, kind: int) -> Answer:
         """Return the answer, or FAILED if none of them has one."""
-        name, _ = dns.name.from_wire(name_on_wire, 0)
-        query = dns.message.make_query(
-            name, dns.rdatatype.RdataType.make(kind), use_edns=0, payload=OUR_PAYLOAD
-        )
         try:
             async with asyncio.timeout(self._total), self._on_their_way:
-                return await self._ask_all(query, name, kind)
+                return await self._ask_all(name_on_wire, kind)
         except TimeoutError:
             return FAILED
 
-    async def _ask_all(self, query: dns.message.Message, name: dns.name.Name, kind: int) -> Answer:
+    async def _ask_all(self, name_on_wire: bytes, kind: int) -> Answer:
         """An answer that is none, such as SERVFAIL, sends us to the next one, but not round."""
-        for _ in range(_ROUNDS):
+        for round_number in range(_ROUNDS):
+            if round_number:
+                await asyncio.sleep(_PAUSE)
             heard = False
             for resolver in self._in_order():
-                message = await self._ask_one(resolver, query)
-                heard = heard or message is not None
-                answer = FAILED if message is None else answer_of(message, name, kind)
-                if answer is not FAILED:
+                answer = await self._ask_one(resolver, name_on_wire, kind)
+                heard = heard or answer is not None
+                if answer is not None and answer is not FAILED:
                     return answer
             if heard:
                 break
@@ -135,50 +130,17 @@ class Upstream:
     def _is_bad(self, resolver: Resolver) -> bool:
         return self._bad_until.get(resolver, 0.0) > time.monotonic()
 
-    async def _ask_one(
-        self, resolver: Resolver, query: dns.message.Message
-    ) -> dns.message.Message | None:
+    async def _ask_one(self, resolver: Resolver, name_on_wire: bytes, kind: int) -> Answer | None:
         """None: it does not answer, and will be asked last for a while."""
-        query.id = dns.entropy.random_16()
         try:
             async with asyncio.timeout(self._patience):
-                message = await _exchange(resolver, query)
+                data = await exchange(resolver.address, resolver.port, name_on_wire, kind)
+            message = dns.message.from_wire(shortened(data))
         except (OSError, EOFError, dns.exception.DNSException) as exc:
             if not self._is_bad(resolver):
                 _log.warning("resolver_does_not_answer", resolver=str(resolver), error=repr(exc))
             self._bad_until[resolver] = time.monotonic() + _AVOIDED
             return None
         self._bad_until.pop(resolver, None)
-        return message
-
-
-async def _exchange(resolver: Resolver, query: dns.message.Message) -> dns.message.Message:
-    """By a datagram; and when the answer does not fit into one, by TCP. What is not the answer is
-    not heard: another sender, id or question.
-    """
-    try:
-        return await dns.asyncquery.udp(
-            query,
-            resolver.address,
-            port=resolver.port,
-            ignore_unexpected=True,
-            ignore_errors=True,
-            raise_on_truncation=True,
-        )
-    except dns.message.Truncated:
-        return await _exchange_by_stream(resolver, query)
-
-
-async def _exchange_by_stream(
-    resolver: Resolver, query: dns.message.Message
-) -> dns.message.Message:
-    reader, writer = await asyncio.open_connection(resolver.address, resolver.port)
-    try:
-        writer.write(query.to_wire(prepend_length=True))
-        size = int.from_bytes(await reader.readexactly(2), "big")
-        message = dns.message.from_wire(shortened(await reader.readexactly(size)))
-    finally:
-        writer.close()
-    if not query.is_response(message):
-        raise dns.query.BadResponse
-    return message
+        name, _ = dns.name.from_wire(name_on_wire, 0)
+        return answer_of(message, name, kind)
