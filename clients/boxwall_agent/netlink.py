@@ -43,6 +43,10 @@ class Flags(IntFlag):
     DUMP = 0x300
 
 
+_REQUEST: Final = int(Flags.REQUEST)
+"""There is a message for every packet, and adding flags as flags would be half of its time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message from the kernel."""
@@ -104,7 +108,7 @@ def message(
 ) -> bytes:
     """Return a request to a netfilter subsystem."""
     size = BODY_AT + len(attributes)
-    header = HEADER.pack(size, kind, flags | Flags.REQUEST, sequence, 0)
+    header = HEADER.pack(size, kind, int(flags) | _REQUEST, sequence, 0)
     return header + _GENERIC.pack(family, 0, resource) + attributes
 
 

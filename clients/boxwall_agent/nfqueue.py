@@ -41,7 +41,7 @@ _SOL_NETLINK: Final = 270
 _NO_ENOBUFS: Final = 5
 
 _DROP, _ACCEPT, _REPEAT = 0, 1, 4
-_VERDICT_MESSAGE: Final = struct.Struct(">HHII")
+_VERDICT_AND_ID: Final = struct.Struct(">II")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +118,10 @@ class PacketQueue:
         self._answer(queued, _REPEAT, be32(3, mark))
 
     def _answer(self, queued: Queued, verdict: int, more: bytes = b"") -> None:
-        body = attribute(2, struct.pack(">II", verdict, queued.id)) + more
+        body = attribute(2, _VERDICT_AND_ID.pack(verdict, queued.id)) + more
         kind = _SUBSYSTEM << 8 | _VERDICT
         # The kernel does not answer, and refuses only packets that it has given up already.
-        self.socket.send(message(kind, Flags(0), 0, body, resource=self._number))
+        self.socket.send(message(kind, 0, 0, body, resource=self._number))
 
     def _configure(self, attributes: bytes) -> None:
         kind = _SUBSYSTEM << 8 | _CONFIG

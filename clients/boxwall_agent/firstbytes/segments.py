@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from boxwall.policy import Address
@@ -51,8 +52,14 @@ def _read(
     if not 20 <= head <= len(segment):
         return None
     source, destination = (
-        Address(version, int.from_bytes(one, "big"))
-        for one in (addresses[:octets], addresses[octets:])
+        _address(version, addresses[:octets]),
+        _address(version, addresses[octets:]),
     )
     ends = Ends(source, source_port, destination, port)
     return ends, Segment(sequence, acknowledged, flags, segment[head:])
+
+
+@lru_cache(maxsize=4096)
+def _address(version: int, octets: bytes) -> Address:
+    """Packets come from few addresses, and go to few."""
+    return Address(version, int.from_bytes(octets, "big"))
