@@ -22,7 +22,8 @@ _TAIL: Final = b"\0\0\1\0\1"
 """The end of the name; A, IN."""
 
 _ID: Final = 0x5A5A
-_COMPLETED: Final = re.compile(r"Queries completed:\s+(\d+) \((?:100\.00)%\)")
+_COMPLETED: Final = re.compile(r"Queries completed:\s+(\d+) \(100\.00%\)")
+_CODES: Final = re.compile(r"(NOERROR|NXDOMAIN|REFUSED|SERVFAIL) \d+")
 _SECONDS: Final = re.compile(r"Run time \(s\):\s+([\d.]+)")
 
 
@@ -67,7 +68,7 @@ class Asker(Place):
         return {
             "answered": int(completed.group(1)),
             "seconds": float(spent.group(1)),
-            "codes": re.findall(r"(NOERROR|NXDOMAIN|REFUSED|SERVFAIL) \d+", text),
+            "codes": sorted(set(_CODES.findall(text))),
             "used": used,
         }
 
@@ -85,13 +86,20 @@ def _ask(server: str, port: int, names: Sequence[str], patience: float) -> dict[
             number, flags, _, answers, *_ = _HEAD.unpack_from(answer)
             if number != _ID:
                 raise ValueError("an answer to another question")
-            codes.add(flags & 0xF if answers else flags & 0xF or -1)
+            codes.add(_code(flags & 0xF, answers))
     return {
         "p50": quantile(took, 0.5),
         "p99": quantile(took, 0.99),
         "sample": thinned(took),
         "codes": sorted(codes),
     }
+
+
+def _code(code: int, answers: int) -> str:
+    """As dnsperf calls it; and an answer without a record, which it does not tell apart."""
+    if code == 0:
+        return "NOERROR" if answers else "NODATA"
+    return {2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}.get(code, str(code))
 
 
 def _queries(names: Iterable[str]) -> list[bytes]:

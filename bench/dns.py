@@ -3,35 +3,31 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import count, islice
-from typing import Any
 
-from bench import procfs, resolvers
+from bench import resolvers
 from bench.answers import Answer, Growth, Plot, Row, Target
 from bench.cells import Cell, cells
+from bench.dns_site import (
+    AGENT,
+    CACHED,
+    DIRECT,
+    FLOODS,
+    FORGOTTEN,
+    NAMES,
+    NEW,
+    REFUSED,
+    TEXTS,
+    Site,
+)
 from bench.figures import Spread, ratios
 from bench.harness import Bench, Question
 from bench.namespace import why_not
-from bench.processes import Child
 from bench.resolvers import DNSMASQ, PORTS, UNBOUND
 from bench.svg import Series, growth_plot
 from bench.two_ways import BARE, BARE_NODE, BY_NAME, Ways, two_ways
 
-AGENT, DIRECT = "agent", "direct"
-CACHED, NEW, FORGOTTEN, REFUSED = "cached", "new", "not cached", "refused"
 ADDED = {CACHED: Target(of="figure", at_most=0.5), NEW: Target(of="figure", at_most=1.0)}
 PER_CORE = Target(of="ratio", at_least=0.07)
-TEXTS = {
-    CACHED: "in the cache",
-    NEW: "never asked for before",
-    FORGOTTEN: "not in the cache",
-    REFUSED: "refused",
-}
-NAMES = 100
-"""That are asked for round and round: fewer than any cache holds."""
-
-NOT_CACHED = 0.9
-"""At least this share of the questions that no cache may answer must come to the upstream."""
 
 
 @dataclass(slots=True)
@@ -45,7 +41,7 @@ class Rounds:
 
 @dataclass(slots=True)
 class Measured:
-    """Of one cell: every resolver in turn."""
+    """Of one cell: every resolver in turn; unbound only in the middle one."""
 
     cell: Cell
     rounds: dict[str, Rounds]
@@ -53,63 +49,6 @@ class Measured:
     """Questions a second that the upstream answers when it is asked directly."""
     asking: list[float] = field(default_factory=list)
     """Questions for each second of processor time of the program that asks."""
-
-
-@dataclass(slots=True)
-class Site:
-    """Where it is measured: the ways, and who answers where."""
-
-    bench: Bench
-    ways: Ways
-    cell: Cell
-    servers: dict[str, tuple[str, int]]
-    children: dict[str, Child]
-    _new: "count[int]" = field(default_factory=count)
-
-    def names(self, kind: str, number: int) -> list[str]:
-        """Return so many names of a kind, spread over the domains of the policy."""
-        if kind == REFUSED:
-            return [f"h{one}.elsewhere.example" for one in range(number)]
-        domains = self.cell.domains
-        letter = {CACHED: "h", NEW: "n", FORGOTTEN: "z"}[kind]
-        numbers = self._new if kind == NEW else range(number)
-        return [f"{letter}{one}.{domains[one % len(domains)]}" for one in islice(numbers, number)]
-
-    async def ask(self, who: str, kind: str, number: int) -> dict[str, Any]:
-        """Ask one of them so many questions, one after the other."""
-        server, port = self.servers[who]
-        names = (self.names(kind, NAMES) * -(-number // NAMES))[:number]
-        if kind == NEW:
-            names = self.names(kind, number)
-        call = self.ways.box.call("ask", server=server, port=port, names=names)
-        found: dict[str, Any] = await self.ways.agent.outlives(call)
-        if who != DIRECT and any(code in (-1, 0) for code in found["codes"]) == (kind == REFUSED):
-            raise AssertionError(f"{who}, {kind}: answered with {found['codes']}")
-        return found
-
-    async def flood(self, who: str, kind: str, seconds: float) -> dict[str, Any]:
-        """Ask as much as is answered. What no cache may answer must come to the upstream."""
-        server, port = self.servers[who]
-        child = self.children[who]
-        asked, used = await self.ways.outside.call("asked"), procfs.cpu_seconds(child.pid)
-        call = self.ways.box.call(
-            "flood",
-            server=server,
-            port=port,
-            names=self.names(kind, NAMES),
-            seconds=seconds,
-            folder=str(self.ways.folder),
-        )
-        found: dict[str, Any] = await self.ways.agent.outlives(call)
-        found["server"] = procfs.cpu_seconds(child.pid) - used
-        passed_on = (await self.ways.outside.call("asked") - asked) / found["answered"]
-        if who != DIRECT and not (
-            passed_on >= NOT_CACHED if kind == FORGOTTEN else passed_on < 1 - NOT_CACHED
-        ):
-            raise AssertionError(f"{who}, {kind}: the upstream heard {passed_on:.0%} of it")
-        if who != DIRECT and ("NOERROR" in found["codes"]) == (kind == REFUSED):
-            raise AssertionError(f"{who}, {kind}: answered with {found['codes']}")
-        return found
 
 
 async def ask(bench: Bench) -> list[Answer]:
@@ -125,7 +64,9 @@ async def ask(bench: Bench) -> list[Answer]:
         async with two_ways(bench, boxes, "bench.asker:Asker") as ways:
             found += [await _measure(bench, ways, cell) for cell in of_these]
     for measured in found:
-        _add_rows(added, rate, measured, with_unbound=measured.cell.is_middle)
+        for other in (DNSMASQ, UNBOUND):
+            if other in measured.rounds:
+                _add_rows(added, rate, measured, other)
     _add_growth(added, found, "p50", "ms until an answer", 1.0)
     _add_growth(rate, found, "per_core", "microseconds of processor time for an answer", 1e3)
     rate.remarks += _remarks(found)
@@ -153,8 +94,10 @@ def _answers() -> tuple[Answer, Answer]:
     rate = Answer(
         title="DNS: answers per core",
         what=f"{how} dnsperf keeps 50 questions under way over four sockets; answers for each "
-        "second of processor time of the resolver's process. Not in the cache: the upstream says "
-        "that its answers may not be remembered (TTL 0); those names are leased already.",
+        f"second of processor time of the resolver's process. {NAMES} names come round and round; "
+        "the agent knows a query that comes again within a second by its octets, so there is also "
+        "a row in which the case of letters is another each time. Not in the cache: the upstream "
+        "says that its answers may not be remembered (TTL 0); those names are leased already.",
         beside=who,
     )
     return added, rate
@@ -165,13 +108,14 @@ async def _measure(bench: Bench, ways: Ways, cell: Cell) -> Measured:
     servers = {AGENT: (BY_NAME, 53), DIRECT: (BARE, 53)}
     children = {AGENT: ways.agent, DIRECT: ways.outside.child}
     questions, seconds = bench.pick(100, 300), bench.pick(0.15, 0.5)
-    measured = Measured(cell, {who: Rounds() for who in (AGENT, DIRECT, DNSMASQ, UNBOUND)})
+    others = (DNSMASQ, UNBOUND) if cell.is_middle else (DNSMASQ,)
+    measured = Measured(cell, {who: Rounds() for who in (AGENT, DIRECT, *others)})
     async with AsyncExitStack() as stack:
-        for name, port in PORTS.items():
+        for name in others:
             child = await resolvers.start(bench, ways.bare, name, BARE_NODE, BARE, cell.domains)
             stack.push_async_callback(child.stop)
-            servers[name], children[name] = (BARE_NODE, port), child
-        site = Site(bench, ways, cell, servers, children)
+            servers[name], children[name] = (BARE_NODE, PORTS[name]), child
+        site = Site(ways, cell, servers, children)
         for who, (server, port) in servers.items():
             first = site.names(CACHED, 1)[0]
             call = ways.box.call("ready_to_ask", server=server, port=port, name=first)
@@ -189,23 +133,24 @@ async def _round(site: Site, measured: Measured, questions: int, seconds: float)
             found = await site.ask(who, kind, questions)
             rounds.p50.setdefault(kind, []).append(found["p50"] * 1e3)
             rounds.p99.setdefault(kind, []).append(found["p99"] * 1e3)
-    for kind in (CACHED, FORGOTTEN, REFUSED):
-        for who in (AGENT, DNSMASQ, UNBOUND):
+    for kind in FLOODS:
+        for who, rounds in measured.rounds.items():
+            if who == DIRECT:
+                continue
             found = await site.flood(who, kind, seconds)
             per_core = found["answered"] / found["server"] / 1e3
-            measured.rounds[who].per_core.setdefault(kind, []).append(per_core)
+            rounds.per_core.setdefault(kind, []).append(per_core)
             measured.asking.append(found["answered"] / found["used"])
     found = await site.flood(DIRECT, CACHED, seconds)
     measured.upstream.append(found["answered"] / found["seconds"])
 
 
-def _add_rows(added: Answer, rate: Answer, measured: Measured, *, with_unbound: bool) -> None:
-    for other in (DNSMASQ, UNBOUND) if with_unbound else (DNSMASQ,):
-        for kind in (CACHED, NEW, REFUSED):
-            for share in ("p50", "p99"):
-                added.rows.append(_added_row(measured, kind, share, other))
-        for kind in (CACHED, FORGOTTEN, REFUSED):
-            rate.rows.append(_rate_row(measured, kind, other))
+def _add_rows(added: Answer, rate: Answer, measured: Measured, other: str) -> None:
+    for kind in (CACHED, NEW, REFUSED):
+        for share in ("p50", "p99"):
+            added.rows.append(_added_row(measured, kind, share, other))
+    for kind in FLOODS:
+        rate.rows.append(_rate_row(measured, kind, other))
 
 
 def _added_row(measured: Measured, kind: str, share: str, other: str) -> Row:
@@ -255,7 +200,7 @@ def _add_growth(
     answer: Answer, found: Sequence[Measured], which: str, unit: str, scale: float
 ) -> None:
     """`which` is a time, or a rate in thousands of which the inverse is one."""
-    kinds = (CACHED, NEW) if which == "p50" else (CACHED, FORGOTTEN, REFUSED)
+    kinds = (CACHED, NEW) if which == "p50" else FLOODS
     for axis in ("boxes", "domains"):
         on_axis = [one for one in found if one.cell.is_on(axis)]
         sizes = [float(one.cell.size(axis)) for one in on_axis]
