@@ -269,6 +269,7 @@ def _bound(family: int, kind: int, port: int) -> socket.socket:
     return made
 
 
+@lru_cache(maxsize=4096)
 def _from_there(one: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
     """Turn where a query came to into where its answer comes from."""
     level, kind, data = one
