@@ -17,7 +17,7 @@ from boxwall.unix_sockets import for_owner_alone
 from boxwall.wire.entries import Result
 from boxwall_agent import conntrack
 from boxwall_agent.agent import Agent
-from boxwall_agent.auditor import Auditor, RawSender
+from boxwall_agent.auditor import Auditor
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.dns.upstream import resolvers_of_host
@@ -32,7 +32,8 @@ from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nft.batch import Batch
 from boxwall_agent.nft.kernel import Nftables, open_nftables
-from boxwall_agent.nft.layout import LOG_GROUP, RESET_GROUP
+from boxwall_agent.nft.layout import LOG_GROUP
+from boxwall_agent.poking import Poker, RawSender
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.refusals import Refusals
 from boxwall_agent.state import State
@@ -82,12 +83,15 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         refusals = Refusals(
             sync.send, lambda reason: metrics.refusals.labels(reason).inc(), config.per_box.records
         )
+        sender = RawSender()
+        stack.callback(sender.close)
+        poker = Poker(sender)
         chores = [
             sync.run,
             refusals.run,
             *_watches(stack, config, agent, nft, metrics),
-            *_observers(stack, enforcer, agent, sync, refusals, metrics),
-            *_serve_names(names, agent, enforcer, refusals),
+            *_observers(stack, enforcer, agent, sync, refusals, poker, metrics),
+            *_serve_names(names, agent, enforcer, refusals, poker),
         ]
         _monitor(stack, config, agent, sync, metrics)
         api = LocalApi(
@@ -173,11 +177,11 @@ def _names(
 
 
 def _serve_names(
-    names: NameService | None, agent: Agent, enforcer: Enforcer, refusals: Refusals
+    names: NameService | None, agent: Agent, enforcer: Enforcer, refusals: Refusals, poker: Poker
 ) -> list[Chore]:
     if names is None:
         return []
-    names.boxes.connect(agent, enforcer, refusals)
+    names.boxes.connect(agent, enforcer, refusals, poker)
     agent.on_changed.append(lambda changed: names.policy_changed(changed.box_id))
     agent.on_detached = names.box_gone
     return names.chores
@@ -189,23 +193,20 @@ def _observers(
     agent: Agent,
     sync: Sync,
     refusals: Refusals,
+    poker: Poker,
     metrics: Metrics,
 ) -> list[Chore]:
     """What looks at packets and connections, and reports."""
-    refused = LogGroup(LOG_GROUP, gather=True)
+    refused = LogGroup(LOG_GROUP)
     stack.callback(refused.close)
     recorder = Recorder(refused, enforcer, refusals)
-    cuts = LogGroup(RESET_GROUP, gather=False)
-    stack.callback(cuts.close)
-    sender = RawSender()
-    stack.callback(sender.close)
 
     def report(results: Sequence[Result]) -> None:
         metrics.connections.labels("kept").inc(sum(one.connections_kept for one in results))
         metrics.connections.labels("cut").inc(sum(one.connections_cut for one in results))
         sync.report(results)
 
-    auditor = Auditor(enforcer, cuts, sender, report)
+    auditor = Auditor(enforcer, poker.poke, report)
     agent.on_changed.append(auditor.note)
     return [recorder.run, auditor.run, LeaseKeeper(agent).run]
 

@@ -38,6 +38,8 @@ class Connection:
     """TCP_CONNTRACK_*; None if it is not TCP."""
     closed_for: int | None = None
     """Seconds since a reset was seen; None if none was."""
+    answers: bytes = b""
+    """Who answers to whom, behind the node's NAT, as the kernel has it: see `conntrack.ends_of`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,11 @@
 """After a change is acknowledged: count what it kept and cut, and tell both ends of what it cut.
 
 The kernel refuses a cut connection's packets from the transaction on. An end that sends learns of
-it by its next packet. A box that only waits is poked: a stray acknowledgement makes it say where
-its connection is, and that packet is refused like any other, with a reset that fits exactly. The
-far end is told by a copy of the refused packet, turned into the reset that the box would send.
+it by its next packet; an end that only waits is poked (see `poking`).
 """
 
 import asyncio
-import secrets
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -19,9 +15,7 @@ from boxwall_agent.audit import Changed, Connection, Outcome, merged, outcomes
 from boxwall_agent.conntrack import connections
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError
-from boxwall_agent.marks import POKE
-from boxwall_agent.nflog import LogGroup
-from boxwall_agent.packets import TCP, Packet, read_packet, reset_after, stray_acknowledgement
+from boxwall_agent.turns import Turns
 
 _GATHER: Final = 0.05
 """Seconds in which changes are gathered for one look at connection tracking."""
@@ -29,39 +23,17 @@ _GATHER: Final = 0.05
 _REST: Final = 4
 """Times as long as a look takes, nothing is looked at again: it competes with updates."""
 
-_MOST_POKES: Final = 2_000
-"""For one look; who is not poked learns of the cut by its own next packet."""
+_RETRY: Final = 1.0
+"""Seconds until a look that failed is repeated."""
 
-_SO_MARK: Final = 36
-_IPV6_HDRINCL: Final = 36
+_POKES_AT_A_TIME: Final = 100
+_POKE_PAUSE: Final = 0.01
+"""Seconds in which others have their turn on the event loop."""
+
+_MOST_WAITING: Final = 20_000
+"""Connections of a box that wait to be poked; the others learn of the cut by their next packet."""
+
 _log = structlog.get_logger()
-
-
-class RawSender:
-    """Sends whole IP packets from the node, in whoever's name."""
-
-    def __init__(self) -> None:
-        self._sockets = {
-            4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
-            6: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW),
-        }
-        self._sockets[6].setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
-        for one in self._sockets.values():
-            one.setblocking(False)
-
-    def send(self, packet: bytes, to: str, *, version: int, mark: int = 0) -> None:
-        """Send, or give up: what is sent here only makes programs fail sooner."""
-        one = self._sockets[version]
-        try:
-            one.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
-            one.sendto(packet, (to, 0))
-        except OSError as exc:
-            _log.debug("segment_not_sent", to=to, error=str(exc))
-
-    def close(self) -> None:
-        """Close the sockets."""
-        for one in self._sockets.values():
-            one.close()
 
 
 class Auditor:
@@ -70,16 +42,19 @@ class Auditor:
     def __init__(
         self,
         enforcer: Enforcer,
-        cuts: LogGroup,
-        sender: RawSender,
+        poke: Callable[[Connection], None],
         report: Callable[[Sequence[Result]], None],
+        find: Callable[[], Iterable[Connection]] = connections,
     ) -> None:
+        """`find` may take its time, and raise KernelError: it is called in a thread."""
         self._enforcer = enforcer
-        self._cuts = cuts
-        self._sender = sender
+        self._poke = poke
         self._report = report
+        self._find = find
         self._changed: dict[str, Changed] = {}
-        self._wake = asyncio.Event()
+        self._cut: Turns[Connection] = Turns(_MOST_WAITING)
+        self._has_changed = asyncio.Event()
+        self._has_cut = asyncio.Event()
 
     def note(self, changed: Changed) -> None:
         """A box's policy was changed."""
@@ -87,63 +62,56 @@ class Auditor:
             return  # nothing could pass, so nothing was open
         earlier = self._changed.get(changed.box_id)
         self._changed[changed.box_id] = changed if earlier is None else merged(earlier, changed)
-        self._wake.set()
+        self._has_changed.set()
 
     async def run(self) -> None:
         """Look after every change, until cancelled."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._cuts.socket, self._reset_far_ends)
-        try:
-            while True:
-                await self._wake.wait()
-                await asyncio.sleep(_GATHER)
-                began = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_after_changes())
+            tasks.create_task(self._poke_in_turn())
+
+    async def _look_after_changes(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._has_changed.wait()
+            await asyncio.sleep(_GATHER)
+            began = clock()
+            try:
                 await self._look()
-                await asyncio.sleep((loop.time() - began) * _REST)
-        finally:
-            loop.remove_reader(self._cuts.socket)
+            except KernelError as exc:
+                _log.warning("connections_not_counted", error=str(exc))
+                await asyncio.sleep(_RETRY)
+            await asyncio.sleep((clock() - began) * _REST)
 
     async def _look(self) -> None:
-        self._wake.clear()
+        """Raises KernelError; what was to be looked at still is."""
+        self._has_changed.clear()
         changes, self._changed = list(self._changed.values()), {}
         surroundings = self._enforcer.surroundings
         try:
-            found = await asyncio.to_thread(lambda: outcomes(changes, connections(), surroundings))
-        except KernelError as exc:
-            _log.warning("connections_not_counted", error=str(exc))
-            return
-        for connection in [one for outcome in found for one in outcome.cut][:_MOST_POKES]:
-            self._poke(connection)
+            found = await asyncio.to_thread(lambda: outcomes(changes, self._find(), surroundings))
+        except KernelError:
+            self._put_back(changes)
+            raise
+        for outcome in found:
+            self._cut.add(outcome.changed.box_id, outcome.cut)
+        self._has_cut.set()
         self._report([_result(outcome) for outcome in found])
 
-    def _poke(self, connection: Connection) -> None:
-        if connection.protocol != TCP:
-            return
-        poke = stray_acknowledgement(
-            connection.destination,
-            connection.source,
-            connection.destination_port,
-            connection.source_port,
-            secrets.randbits(32),
-        )
-        version = connection.source.version
-        self._sender.send(poke, str(connection.source), version=version, mark=POKE)
+    def _put_back(self, changes: Sequence[Changed]) -> None:
+        for changed in changes:
+            later = self._changed.get(changed.box_id)
+            self._changed[changed.box_id] = changed if later is None else merged(changed, later)
+        self._has_changed.set()
 
-    def _reset_far_ends(self) -> None:
-        for logged in self._cuts.read():
-            packet = read_packet(logged.packet)
-            if packet is not None and self._is_own(logged.input_index, packet):
-                reset = reset_after(packet)
-                if reset is not None:
-                    to = packet.destination
-                    self._sender.send(reset, str(to), version=to.version)
-
-    def _is_own(self, index: int, packet: Packet) -> bool:
-        """Whether the packet's source is the box's: the rules have seen to it, and we send it."""
-        hosted = self._enforcer.hosted_on(index)
-        return hosted is not None and any(
-            packet.source in interface.addresses for interface in hosted.interfaces
-        )
+    async def _poke_in_turn(self) -> None:
+        while True:
+            await self._has_cut.wait()
+            self._has_cut.clear()
+            while turn := self._cut.take(_POKES_AT_A_TIME):
+                for connection in turn:
+                    self._poke(connection)
+                await asyncio.sleep(_POKE_PAUSE)
 
 
 def _result(outcome: Outcome) -> Result:

@@ -3,6 +3,7 @@
 They share one view of the boxes, and one judgement: `NamedBoxes`.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from boxwall_agent.judging import Judgement, Refusal, judge
 from boxwall_agent.nfqueue import PacketQueue
 from boxwall_agent.nft.kernel import Nftables
 from boxwall_agent.nft.naming import QUEUE, Naming
+from boxwall_agent.packets import Ends
+from boxwall_agent.poking import Poker
 from boxwall_agent.refusals import Refusals
 from boxwall_agent.relay.server import RelayServer
 
@@ -42,10 +45,12 @@ class NamedBoxes:
         self._agent: Agent | None = None
         self._enforcer: Enforcer | None = None
         self._refusals: Refusals | None = None
+        self._poker: Poker | None = None
 
-    def connect(self, agent: Agent, enforcer: Enforcer, refusals: Refusals) -> None:
+    def connect(self, agent: Agent, enforcer: Enforcer, refusals: Refusals, poker: Poker) -> None:
         """From now on there are boxes."""
         self._agent, self._enforcer, self._refusals = agent, enforcer, refusals
+        self._poker = poker
 
     def hosted_on(self, index: int) -> Hosted | None:
         """The box whose interface has this index, or None."""
@@ -90,6 +95,11 @@ class NamedBoxes:
         hosted = self._find(box_id)
         if hosted is not None and self._refusals is not None:
             self._refusals.by_name(hosted, destination, refusal.reason, refusal.rule)
+
+    def ended(self, box_id: str, opened: Ends) -> None:
+        """A connection was refused: its server shall hear of it, once the kernel knows."""
+        if self._poker is not None:
+            asyncio.get_running_loop().call_soon(self._poker.poke_server_of, box_id, opened)
 
     def name_refused(
         self, box_id: str, name: Name | None, reason: Reason, rule: Rule | None

@@ -58,8 +58,8 @@ class Logged:
 class LogGroup:
     """One group. Its socket is for `loop.add_reader`."""
 
-    def __init__(self, group: int, *, gather: bool) -> None:
-        """`gather`: several records in one message, some hundredths of a second late.
+    def __init__(self, group: int) -> None:
+        """Several records come in one message, some hundredths of a second late.
 
         Raises KernelUnusable.
         """
@@ -73,7 +73,7 @@ class LogGroup:
             self._configure(attribute(_CFG_COMMAND, bytes((_BIND,))))
             mode = COPIED_BYTES.to_bytes(4, "big") + bytes((_COPY_PACKET, 0))
             self._configure(attribute(_CFG_MODE, mode))
-            self._configure(be32(_CFG_THRESHOLD, _GATHERED if gather else 1))
+            self._configure(be32(_CFG_THRESHOLD, _GATHERED))
             self._configure(be32(_CFG_TIMEOUT, _GATHER_TIME))
         except OSError as exc:
             self.socket.close()

@@ -20,7 +20,22 @@ options, mobility."""
 _FRAGMENT: Final = 44
 _MOST_EXTENSIONS: Final = 8
 
-_FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
+_ACK: Final = 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Who sends to whom."""
+
+    source: Address
+    source_port: int
+    destination: Address
+    destination_port: int
+
+    @property
+    def turned(self) -> "Ends":
+        """The other direction."""
+        return Ends(self.destination, self.destination_port, self.source, self.source_port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +47,6 @@ class Packet:
     protocol: int
     source_port: int = 0
     destination_port: int = 0
-    tcp: "Segment | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Of a TCP segment what a reset needs."""
-
-    sequence: int
-    acknowledged: int
-    flags: int
-    length: int
-    """Octets of sequence space: data, and one each for SYN and FIN."""
-
-    @property
-    def is_reset(self) -> bool:
-        """Whether the segment ends the connection itself."""
-        return bool(self.flags & _RST)
 
 
 def read_packet(data: bytes) -> Packet | None:
@@ -63,21 +61,17 @@ def read_packet(data: bytes) -> Packet | None:
 
 def _read_ipv4(data: bytes) -> Packet:
     header = (data[0] & 15) * 4
-    size = int.from_bytes(data[2:4], "big")
     is_first = int.from_bytes(data[6:8], "big") & 0x1FFF == 0
-    body = data[header:] if is_first and header >= 20 else b""
     return _with_ports(
         Address(4, int.from_bytes(data[12:16], "big")),
         Address(4, int.from_bytes(data[16:20], "big")),
         data[9],
-        body,
-        size - header,
+        data[header:] if is_first and header >= 20 else b"",
     )
 
 
 def _read_ipv6(data: bytes) -> Packet:
     protocol, at = data[6], 40
-    size = 40 + int.from_bytes(data[4:6], "big")
     for _ in range(_MOST_EXTENSIONS):
         if at + 8 > len(data):
             break
@@ -93,14 +87,11 @@ def _read_ipv6(data: bytes) -> Packet:
         Address(6, int.from_bytes(data[24:40], "big")),
         protocol,
         data[at:],
-        size - at,
     )
 
 
-def _with_ports(
-    source: Address, destination: Address, protocol: int, body: bytes, size: int
-) -> Packet:
-    """`body` may be cut short; `size` is what the packet says of its length."""
+def _with_ports(source: Address, destination: Address, protocol: int, body: bytes) -> Packet:
+    """`body` may be cut short."""
     if protocol not in _WITH_PORTS or len(body) < 4:
         return Packet(source=source, destination=destination, protocol=protocol)
     source_port, destination_port = struct.unpack_from(">HH", body)
@@ -110,76 +101,25 @@ def _with_ports(
         protocol=protocol,
         source_port=source_port,
         destination_port=destination_port,
-        tcp=_segment(body, size) if protocol == TCP else None,
     )
 
 
-def _segment(body: bytes, size: int) -> Segment | None:
-    if len(body) < 20:
-        return None
-    sequence, acknowledged, offset, flags = struct.unpack_from(">IIBB", body, 4)
-    data = max(0, size - (offset >> 4) * 4)
-    return Segment(sequence, acknowledged, flags, data + bool(flags & _SYN) + bool(flags & _FIN))
-
-
-def reset_after(packet: Packet) -> bytes | None:
-    """Return the reset that the sender of a refused segment would send to its far end.
-
-    RFC 9293 section 3.10.7.4: it is accepted if its number is the next one expected, which is the
-    one after the segment that did not arrive, or its own if that is a retransmission.
-    """
-    segment = packet.tcp
-    if segment is None or segment.is_reset:
-        return None
-    return _tcp_packet(
-        packet.source,
-        packet.destination,
-        packet.source_port,
-        packet.destination_port,
-        sequence=segment.sequence,
-        acknowledged=segment.acknowledged,
-        flags=_RST | (segment.flags & _ACK),
-    )
-
-
-def stray_acknowledgement(
-    source: Address, destination: Address, source_port: int, destination_port: int, sequence: int
-) -> bytes:
+def stray_acknowledgement(ends: Ends, sequence: int) -> bytes:
     """Return a segment that makes the receiver say, exactly, where its connection is.
 
     RFC 9293 section 3.10.7.4: a segment outside the window is answered with an acknowledgement.
     """
-    return _tcp_packet(
-        source,
-        destination,
-        source_port,
-        destination_port,
-        sequence=sequence,
-        acknowledged=0,
-        flags=_ACK,
-    )
-
-
-def _tcp_packet(
-    source: Address,
-    destination: Address,
-    source_port: int,
-    destination_port: int,
-    *,
-    sequence: int,
-    acknowledged: int,
-    flags: int,
-) -> bytes:
-    octets = 4 if source.version == 4 else 16
-    sender, target = source.value.to_bytes(octets, "big"), destination.value.to_bytes(octets, "big")
+    octets = 4 if ends.source.version == 4 else 16
+    sender = ends.source.value.to_bytes(octets, "big")
+    target = ends.destination.value.to_bytes(octets, "big")
     segment = struct.pack(
         ">HHIIBBHHH",
-        *(source_port, destination_port, sequence, acknowledged),
-        *(5 << 4, flags, 0, 0, 0),
+        *(ends.source_port, ends.destination_port, sequence, 0),
+        *(5 << 4, _ACK, 0, 0, 0),
     )
     pseudo = sender + target + struct.pack(">II", len(segment), TCP)
     checked = segment[:16] + struct.pack(">H", _checksum(pseudo + segment)) + segment[18:]
-    if source.version == 6:
+    if octets == 16:
         return struct.pack(">IHBB", 6 << 28, len(checked), TCP, 64) + sender + target + checked
     # The kernel fills in the identification and the checksum of the IPv4 header.
     header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(checked), 0, 0, 64, TCP, 0)

@@ -1,6 +1,7 @@
 """Names in force: real resolvers and real clients in a box, real servers outside."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from fakes.agent_process import eventually
 from lab.dns import RESOLVER
+from lab.namespaces import inside
 from lab.network import NODE, Box, Lab
 from lab.web import RETRY_PORT
 from lab.world import API, CDN, POLICY, World
@@ -63,6 +65,22 @@ def test_another_name_at_an_allowed_address_is_refused_and_its_server_hears_noth
     assert "evil.example.net" not in here.web.names()
     refusals = here.must("refusals", "b1")["refusals"]
     assert {one["reason"] for one in refusals} == {"NAME_MISMATCH"}
+
+
+def test_the_server_of_a_connection_that_is_refused_by_name_is_not_left_waiting(
+    here: World, box: Box
+) -> None:
+    with inside(here.lab.internet.name):
+        server = socket.create_server(("::", 4433), family=socket.AF_INET6, dualstack_ipv6=True)
+    server.settimeout(10)
+    here.curl(box, f"https://{API}/")
+    here.curl(box, "https://evil.example.net:4433/", "--resolve", "evil.example.net:4433:5.5.5.5")
+    far, _ = server.accept()
+    far.settimeout(10)
+    with pytest.raises(ConnectionResetError):
+        far.recv(1)
+    far.close()
+    server.close()
 
 
 def test_a_name_that_is_not_allowed_is_asked_of_nobody(here: World, box: Box) -> None:

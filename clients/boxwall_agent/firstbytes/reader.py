@@ -18,11 +18,12 @@ import structlog
 from boxwall.policy import Address, Destination, Name
 from boxwall.policy import Protocol as Transport
 from boxwall_agent.firstbytes.flow import Decision, Drop, Flow, MarkProven, MarkRead, Pass, Refuse
-from boxwall_agent.firstbytes.segments import Ends, read_segment
+from boxwall_agent.firstbytes.segments import read_segment
 from boxwall_agent.hosted import Hosted
 from boxwall_agent.judging import Judgement, Refusal
 from boxwall_agent.marks import REFUSED, VERDICT_ACKNOWLEDGED, VERDICT_READ
 from boxwall_agent.nfqueue import PacketQueue, Queued
+from boxwall_agent.packets import Ends
 
 OF_A_BOX: Final = 4096
 """Connections of a box that are being read at one time; the oldest makes room."""
@@ -47,6 +48,9 @@ class Boxes(Protocol):
 
     def refused(self, box_id: str, destination: Destination, refusal: Refusal) -> None:
         """This was refused."""
+
+    def ended(self, box_id: str, opened: Ends) -> None:
+        """The connection that was opened so is refused from now on."""
 
 
 class FirstBytes:
@@ -134,6 +138,7 @@ class FirstBytes:
                 protocol=Transport.TCP,
             )
             self._boxes.refused(hosted.box_id, where, Refusal(decision.reason, decision.rule))
+            self._boxes.ended(hosted.box_id, ends)
 
     def _forget(self) -> None:
         before = self._clock() - FORGOTTEN_AFTER

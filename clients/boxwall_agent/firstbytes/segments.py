@@ -1,29 +1,14 @@
 """TCP segments out of whole IP packets, with their payload. Pure, and total."""
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from boxwall.policy import Address
 from boxwall_agent.firstbytes.flow import Segment
+from boxwall_agent.packets import Ends
 
 _TCP: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """Who sends to whom."""
-
-    source: Address
-    source_port: int
-    destination: Address
-    destination_port: int
-
-    @property
-    def turned(self) -> "Ends":
-        """The other direction."""
-        return Ends(self.destination, self.destination_port, self.source, self.source_port)
 
 
 def read_segment(packet: bytes) -> tuple[Ends, Segment] | None:
