@@ -31,9 +31,10 @@ from boxwall_agent.errors import AgentError, KernelError
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.leases import LeasesFull
 from boxwall_agent.ledger import Ledger
+from boxwall_agent.link_news import Link
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.state import State
-from boxwall_agent.wanted import after_entries, all_closed, without_interface
+from boxwall_agent.wanted import after_entries, all_closed, as_linked, without_interface
 
 FENCED: Final = "this node is shut out by an operator; `boxwall node unfence` lets it in again"
 NOT_UNDERSTOOD: Final = "the control plane says what this agent does not know; update the agent"
@@ -61,6 +62,10 @@ class Agent:
         """Told of each box whose policy changed, once it is in force."""
         self.on_detached: Callable[[str], None] = lambda box_id: None
         """Told when a box is gone from here."""
+        self.on_attached: Callable[[], None] = lambda: None
+        """Told when a box was attached: what was found of its interface may be old already."""
+        self.on_failed: Callable[[Sequence[Result]], None] = lambda results: None
+        """Told what the control plane must know of boxes that the node closed."""
 
     @property
     def hosted(self) -> Sequence[Hosted]:
@@ -87,6 +92,7 @@ class Agent:
         hosted = self._ledger.attach(box_id, interfaces)
         if hosted.standing is not Standing.ENFORCED:
             self.on_hosting(box_id, True)
+            self.on_attached()
             _log.info("attached", box=box_id, interfaces=[one.name for one in interfaces])
         while hosted.standing is Standing.WAITING:
             await self._change()
@@ -193,10 +199,31 @@ class Agent:
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""
-        gone = self._ledger.put(without_interface(self.hosted, index))
-        if gone:
-            _log.warning("interface_gone", boxes=[one.box_id for one in gone])
-            self._notify()
+        self._close_by_node(without_interface(self.hosted, index))
+
+    def link_is(self, link: Link) -> None:
+        """An interface of the node is so now. If it is a box's, it must be as it was attached.
+
+        A renamed interface stays policed by its index. What comes by a port has the index of what
+        it is a port of, so a port is taken down: nothing else stops it.
+        """
+        hosted = self._enforcer.hosted_on(link.index)
+        if hosted is not None and hosted.standing is not Standing.GONE:
+            if link.master and link.is_up:
+                self._enforcer.take_down(link)
+            self._close_by_node(as_linked(hosted, link))
+
+    def _close_by_node(self, wanted: Sequence[Hosted]) -> None:
+        if not wanted:
+            return
+        granted = {one.box_id: self._grants_of(one) for one in wanted}
+        closed = self._ledger.put(wanted)
+        for hosted in closed:
+            _log.warning("box_closed", box=hosted.box_id, reason=hosted.message)
+        self._notify()
+        self.on_failed(results_of(closed))
+        for hosted in closed:
+            self._tell(self._changed_box(hosted, granted[hosted.box_id]))
 
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now."""

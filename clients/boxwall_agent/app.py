@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -83,9 +83,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         refusals = Refusals(
             sync.send, lambda reason: metrics.refusals.labels(reason).inc(), config.per_box.records
         )
-        sender = RawSender()
-        stack.callback(sender.close)
-        poker = Poker(sender)
+        poker = Poker(stack.enter_context(closing(RawSender())))
         chores = [
             sync.run,
             refusals.run,

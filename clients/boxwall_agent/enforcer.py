@@ -17,6 +17,7 @@ from boxwall_agent.hosted import Hosted, Standing, result_of
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan
 from boxwall_agent.leasing import Leasing, slots_of
+from boxwall_agent.link_news import Link
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
@@ -70,11 +71,6 @@ class Enforcer:
         """What the kernel holds for a box, for each of its interfaces."""
         held = (self._in_force.rules.get(interface.name) for interface in hosted.interfaces)
         return [rules for rules in held if rules is not None]
-
-    @property
-    def enforces_names(self) -> bool:
-        """Whether names can be allowed on this node."""
-        return self._in_force.shared.naming is not None
 
     @property
     def surroundings(self) -> Surroundings:
@@ -181,6 +177,10 @@ class Enforcer:
             self.leasing.drop(box_id)
             self._places_changed()
         return hosted
+
+    def take_down(self, link: Link) -> None:
+        """Let nothing pass a link that cannot be policed."""
+        self._switch.cut(Interface(name=link.name, index=link.index, addresses=()))
 
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now. Raises KernelError."""

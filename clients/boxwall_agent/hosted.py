@@ -6,6 +6,7 @@ from typing import Final, assert_never
 
 from boxwall.policy import Custom, Policy
 from boxwall.wire.entries import Entry, Held, NotYours, PolicySet, Removed, Result, Unreadable
+from boxwall_agent.link_news import Link
 from boxwall_agent.ruleset import Interface
 
 NAMES_NOT_ENFORCED: Final = (
@@ -31,6 +32,13 @@ class Standing(Enum):
     """The node is fenced, or has been out of contact for too long."""
     GONE = "gone"
     """Its interface is gone."""
+    CHANGED = "changed"
+    """Its interface has another name, or is a port of something."""
+
+    @property
+    def needs_attach(self) -> bool:
+        """Whether nothing that the control plane says opens the box: it must be attached again."""
+        return self in (Standing.GONE, Standing.CHANGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +91,9 @@ def forgotten(name: str, index: int | None) -> Hosted:
 def after(hosted: Hosted, entry: Entry, *, enforces_names: bool) -> Hosted:
     """Return the box as `entry` wants it, on a node that can enforce names, or cannot."""
     match entry:
-        case PolicySet() | Unreadable() if hosted.standing is Standing.GONE:
+        case PolicySet() | Unreadable() if hosted.standing.needs_attach:
             return replace(hosted, uid=entry.uid, revision=entry.revision)
-        case _ if hosted.standing is Standing.GONE:
+        case _ if hosted.standing.needs_attach:
             return hosted
         case PolicySet():
             return replace(
@@ -108,6 +116,19 @@ def after(hosted: Hosted, entry: Entry, *, enforces_names: bool) -> Hosted:
             assert_never(entry)
 
 
+def problem_of(interface: Interface, link: Link) -> str | None:
+    """Say why the link with the interface's index is not what was attached; None: it is."""
+    if link.master:
+        return (
+            f"its interface {link.name} became a port of interface {link.master}, which passes "
+            "frames on before the node's rules see them, and was taken down; take it out of there, "
+            "and attach the box again"
+        )
+    if link.name != interface.name:
+        return f"its interface {interface.name} is called {link.name} now; attach the box again"
+    return None
+
+
 def note_on(policy: Policy) -> str:
     """What of the policy is not in force where names cannot be enforced. Empty: nothing."""
     has_names = isinstance(policy, Custom) and policy.allowed_domains
@@ -119,7 +140,7 @@ def result_of(hosted: Hosted) -> Result | None:
     match hosted.standing:
         case _ if not hosted.revision:
             return None  # nothing of it was ever in force, or asked for
-        case Standing.FAILED | Standing.GONE:
+        case Standing.FAILED | Standing.GONE | Standing.CHANGED:
             return Result(box_id=hosted.box_id, revision=hosted.revision, failure=hosted.message)
         case Standing.ENFORCED if hosted.message:
             return Result(box_id=hosted.box_id, revision=hosted.revision, note=hosted.message)

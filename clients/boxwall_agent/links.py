@@ -15,11 +15,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from boxwall.policy import Address, EntryError
 from boxwall_agent.errors import CannotAttach
+from boxwall_agent.link_news import Link
 from boxwall_agent.netns import inside
 from boxwall_agent.ruleset import Interface
 
+_UP: Final = 0x1
 _LOOPBACK: Final = 0x8
-"""IFF_LOOPBACK."""
+"""IFF_UP, IFF_LOOPBACK."""
 
 _UNENFORCEABLE: Final = {
     "macvlan": "its frames reach the network below without passing the node's rules",
@@ -63,10 +65,10 @@ def find(place: Place) -> tuple[Interface, ...]:
     return (_interface(found, addresses, place),)
 
 
-def indexes() -> dict[str, int]:
-    """Return the index of every interface of the node, by name."""
+def links() -> dict[int, Link]:
+    """Return every interface of the node, by index."""
     with IPRoute() as link:
-        return {one.get("ifname"): int(one["index"]) for one in link.get_links()}
+        return {int(one["index"]): _link(one) for one in link.get_links()}
 
 
 def node_addresses() -> frozenset[Address]:
@@ -192,6 +194,15 @@ def _interface(found: Any, addresses: tuple[Address, ...], place: Place) -> Inte
         index=found["index"],
         addresses=addresses,
         masquerade=place.masquerade,
+    )
+
+
+def _link(found: Any) -> Link:
+    return Link(
+        index=found["index"],
+        name=found.get("ifname"),
+        master=found.get("master") or 0,
+        is_up=bool(found["flags"] & _UP),
     )
 
 

@@ -35,7 +35,8 @@ def surroundings_of(shared: Shared, boxes: Iterable[Hosted]) -> Surroundings:
 
 def _check_none_is_left(before: Hosted, interfaces: Sequence[Interface]) -> None:
     """A box that moves would leave its old interface unpoliced, with itself perhaps still on it."""
-    left = {one.name for one in before.interfaces} - {one.name for one in interfaces}
+    taken = {one.name for one in interfaces} | {one.index for one in interfaces}
+    left = [one.name for one in before.interfaces if not {one.name, one.index} & taken]
     if left:
         raise CannotAttach(
             f"box {before.box_id} is attached at {', '.join(sorted(left))}; detach it first"
@@ -44,12 +45,15 @@ def _check_none_is_left(before: Hosted, interfaces: Sequence[Interface]) -> None
 
 def _check_apart(other: Hosted, interfaces: Sequence[Interface]) -> None:
     names = {interface.name for interface in interfaces}
+    indexes = {interface.index for interface in interfaces}
     addresses = {address for interface in interfaces for address in interface.addresses}
     for theirs in other.interfaces:
         if theirs.name in names:
             raise CannotAttach(f"{theirs.name} belongs to box {other.box_id}; detach that first")
         if other.standing is Standing.GONE:
             continue
+        if theirs.index in indexes:
+            raise CannotAttach(f"this was {theirs.name} of box {other.box_id}; detach that first")
         for address in addresses.intersection(theirs.addresses):
             raise CannotAttach(
                 f"{address} belongs to box {other.box_id}; boxes need addresses of their own"

@@ -22,6 +22,7 @@ class Restored:
     live: frozenset[bytes] = frozenset()
     """Interface index and grant, as they are in the set `live`."""
     names: frozenset[str] = frozenset()
+    indexes: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, elements: Iterable[Element]) -> "Restored":
@@ -29,14 +30,17 @@ class Restored:
         values = {}
         live = set()
         names = set()
+        indexes = set()
         for element in elements:
             if element.set == "live":
                 live.add(element.key)
             elif element.set == "boxes":
                 names.add(element.key.rstrip(b"\0").decode(errors="replace"))
+            elif element.set == "hosted":
+                indexes.add(int.from_bytes(element.key, sys.byteorder))
             elif element.value:
                 values[element.set, element.key] = element.value
-        return cls(values, frozenset(live), frozenset(names))
+        return cls(values, frozenset(live), frozenset(names), frozenset(indexes))
 
     @property
     def grants(self) -> frozenset[int]:

@@ -45,15 +45,17 @@ _FAMILY: Final = {4: IPV4, 6: IPV6}
 _ALLOW: Final = {f: {n: allow_set(f, n) for n in f.key_lengths} for f in (IPV4, IPV6)}
 _DENY: Final = {f: {n: deny_set(f, n) for n in f.key_lengths} for f in (IPV4, IPV6)}
 _BY_INDEX: Final = (
+    "hosted",
     "refused",
     "spoofed",
     "refused_in",
     "limited",
+    "dropped",
     "records",
     "too_fast",
     "too_much",
 )
-"""Sets that hold every box: its counters and its share of what all use."""
+"""Sets that hold every box: that it is one, its counters and its share of what all use."""
 
 _INTERFACE_NAME: Final = struct.Struct("16s")
 

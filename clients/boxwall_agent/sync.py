@@ -74,6 +74,7 @@ class Sync:
         self._acknowledged = ""
         self._last_contact = 0.0
         agent.on_hosting = self._hosting
+        agent.on_failed = self.report
 
     @property
     def in_contact(self) -> bool:

@@ -17,7 +17,8 @@ from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds
-from boxwall_agent.links import indexes, node_addresses
+from boxwall_agent.link_news import Link
+from boxwall_agent.links import links, node_addresses
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables
 from boxwall_agent.nft.naming import Naming
@@ -38,8 +39,8 @@ class Found:
 
     restored: Restored | None
     """None: no table."""
-    existing: Mapping[str, int]
-    """Index of every interface, by name."""
+    existing: Mapping[int, Link]
+    """Every interface, by index."""
     carried: frozenset[int]
     """Grants that connections carry."""
 
@@ -121,9 +122,9 @@ def found_table(nft: Nftables) -> FoundTable | None:
     return found
 
 
-def _look() -> tuple[dict[str, int], frozenset[Address], frozenset[int]]:
+def _look() -> tuple[dict[int, Link], frozenset[Address], frozenset[int]]:
     """At the node: its interfaces, its addresses, and the grants that connections carry."""
-    return indexes(), node_addresses(), conntrack.grants()
+    return links(), node_addresses(), conntrack.grants()
 
 
 def _grants_of(leases: Mapping[str, Iterable[Lease]], restored: Restored | None) -> frozenset[int]:

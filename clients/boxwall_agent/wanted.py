@@ -1,9 +1,10 @@
 """What shall become of a node's boxes? What has happened in, boxes as they shall be out. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from boxwall.wire.entries import Entry
-from boxwall_agent.hosted import Hosted, Standing, after, forgotten
+from boxwall_agent.hosted import Hosted, Standing, after, forgotten, problem_of
+from boxwall_agent.link_news import Link
 from boxwall_agent.restored import Restored
 
 _NOT_HERE = "the control plane does not know that this node hosts the box"
@@ -34,11 +35,11 @@ def after_entries(
 
 
 def all_closed(boxes: Iterable[Hosted], standing: Standing, message: str) -> Sequence[Hosted]:
-    """Deny everything. What is gone or forgotten is closed already."""
+    """Deny everything. What must be attached again, or is forgotten, is closed already."""
     return [
         one.closed(standing, message)
         for one in boxes
-        if one.standing is not Standing.GONE and not one.is_forgotten
+        if not one.standing.needs_attach and not one.is_forgotten
     ]
 
 
@@ -54,31 +55,57 @@ def without_interface(boxes: Iterable[Hosted], index: int) -> Sequence[Hosted]:
     ]
 
 
+def as_linked(hosted: Hosted, link: Link) -> Sequence[Hosted]:
+    """One of the box's interfaces is so now: if it is not as it was attached, the box is closed."""
+    problems = (problem_of(one, link) for one in hosted.interfaces if one.index == link.index)
+    problem = next(filter(None, problems), None)
+    if problem is None or hosted.standing.needs_attach:
+        return []
+    return [hosted.closed(Standing.CHANGED, problem)]
+
+
 def at_start(
     remembered: Iterable[Hosted],
     restored: Restored | None,
-    existing: Mapping[str, int],
+    existing: Mapping[int, Link],
     *,
     is_same_place: bool,
 ) -> Sequence[Hosted]:
     """What an agent that starts has: what is remembered, as far as it can be trusted, and whatever
     else an earlier one policed, closed.
 
-    `restored`: the table that was found. `existing`: index of every interface of the node, by name.
+    `restored`: the table that was found. `existing`: every interface of the node, by index.
     `is_same_place`: whether the boxes are remembered from this boot and network namespace.
     """
     boxes = [_trusted(one, restored, existing, is_same_place) for one in remembered]
     if restored is not None:
-        known = {interface.name for one in boxes for interface in one.interfaces}
-        boxes += (forgotten(name, existing.get(name)) for name in sorted(restored.names - known))
+        boxes += _not_remembered(boxes, restored, existing)
     return boxes
 
 
+def _not_remembered(
+    boxes: Sequence[Hosted], restored: Restored, existing: Mapping[int, Link]
+) -> Iterator[Hosted]:
+    """By the name that was policed, or, of one that is called otherwise now, by its index."""
+    interfaces = [interface for one in boxes for interface in one.interfaces]
+    indexes = {link.name: link.index for link in existing.values()}
+    names = restored.names - {one.name for one in interfaces}
+    for name in sorted(names):
+        yield forgotten(name, indexes.get(name))
+    known = {one.index for one in interfaces} | {indexes.get(name) for name in names}
+    for index in sorted(restored.indexes - known):
+        if index in existing:
+            yield forgotten(existing[index].name, index)
+
+
 def _trusted(
-    hosted: Hosted, restored: Restored | None, existing: Mapping[str, int], is_same_place: bool
+    hosted: Hosted, restored: Restored | None, existing: Mapping[int, Link], is_same_place: bool
 ) -> Hosted:
-    if not is_same_place or any(existing.get(one.name) != one.index for one in hosted.interfaces):
+    if not is_same_place or any(one.index not in existing for one in hosted.interfaces):
         return hosted.closed(Standing.GONE, _NO_INTERFACE)
+    for interface in hosted.interfaces:
+        for changed in as_linked(hosted, existing[interface.index]):
+            return changed
     if hosted.policy is None or restored is None:
         return hosted
     if all(restored.is_open(interface) for interface in hosted.interfaces):

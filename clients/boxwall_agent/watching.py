@@ -7,17 +7,17 @@ look, so that one that is lost costs a look, not a leak.
 import asyncio
 import errno
 import socket
-import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
 from boxwall.policy import Address
 from boxwall_agent.agent import Agent
 from boxwall_agent.errors import KernelError
-from boxwall_agent.links import indexes, node_addresses
-from boxwall_agent.netlink import HEADER, read_attributes, read_messages, read_text
+from boxwall_agent.link_news import Deleted, Link, read_news
+from boxwall_agent.links import links, node_addresses
+from boxwall_agent.netlink import read_attributes, read_messages, read_text
 from boxwall_agent.nft.batch import INET, SUBSYSTEM, Type
 from boxwall_agent.nft.kernel import BUFFER_BYTES, NETLINK_NETFILTER, SO_RCVBUFFORCE
 from boxwall_agent.nft.objects import TABLE
@@ -28,21 +28,17 @@ _RTMGRP: Final = 0x1 | 0x10 | 0x100
 _NFNLGRP_NFTABLES: Final = 7
 _SOL_NETLINK: Final = 270
 _NETLINK_ADD_MEMBERSHIP: Final = 1
-_RTM_DELLINK: Final = 17
 _SETTLE: Final = 0.05
 """Seconds to gather notifications before looking."""
 
 _RETRY: Final = 1.0
 """Seconds until a repair that failed is tried again."""
 
-_INTERFACE_INDEX_AT: Final = HEADER.size + 4
-"""In ifinfomsg."""
-
 _log = structlog.get_logger()
 
 
 class NodeWatch:
-    """Keeps the node's own addresses current, and closes boxes whose interface is gone."""
+    """Keeps the node's own addresses current, and closes boxes whose interface is another now."""
 
     def __init__(self, agent: Agent, more_addresses: frozenset[Address]) -> None:
         self._agent = agent
@@ -52,6 +48,8 @@ class NodeWatch:
         )
         self._socket.bind((0, _RTMGRP))
         self._socket.setblocking(False)
+        self._look_now = asyncio.Event()
+        agent.on_attached = self._look_now.set
 
     def close(self) -> None:
         """Stop."""
@@ -62,14 +60,18 @@ class NodeWatch:
         while True:
             # Asked before the look: what is attached during it may be too new to be seen by it.
             known = self._agent.interface_indexes()
-            addresses, links = await asyncio.to_thread(_look)
+            self._look_now.clear()
+            addresses, found = await asyncio.to_thread(_look)
             self._agent.node_has(addresses | self._more)
-            for index in known.difference(links.values()):
-                self._agent.interface_gone(index)
+            for index in known:
+                if index in found:
+                    self._agent.link_is(found[index])
+                else:
+                    self._agent.interface_gone(index)
             await self._until_something_changes()
 
     async def _until_something_changes(self) -> None:
-        await _readable(self._socket)
+        await _readable(self._socket, self._look_now)
         while True:
             try:
                 data = self._socket.recv(65536)
@@ -79,20 +81,21 @@ class NodeWatch:
                 if exc.errno != errno.ENOBUFS:
                     raise
                 continue
-            self._see_removed_links(data)
+            self._act_on(data)
         await asyncio.sleep(_SETTLE)
 
-    def _see_removed_links(self, data: bytes) -> None:
-        """At once, not after a look: the index may be used again before."""
-        at = 0
-        while at + HEADER.size <= len(data):
-            size, kind = struct.unpack_from("=IH", data, at)
-            if size < HEADER.size:
-                return
-            if kind == _RTM_DELLINK and at + _INTERFACE_INDEX_AT + 4 <= len(data):
-                (index,) = struct.unpack_from("=i", data, at + _INTERFACE_INDEX_AT)
-                self._agent.interface_gone(index)
-            at += (size + 3) & ~3
+    def _act_on(self, data: bytes) -> None:
+        """At once, not after a look: what has become a port is open until it is taken down, and the
+        index of what is gone may be used again.
+        """
+        for news in read_news(data):
+            match news:
+                case Link():
+                    self._agent.link_is(news)
+                case Deleted():
+                    self._agent.interface_gone(news.index)
+                case _:
+                    assert_never(news)
 
 
 class TableWatch:
@@ -155,13 +158,14 @@ class TableWatch:
         return False
 
 
-def _look() -> tuple[frozenset[Address], dict[str, int]]:
-    return node_addresses(), indexes()
+def _look() -> tuple[frozenset[Address], dict[int, Link]]:
+    return node_addresses(), links()
 
 
-async def _readable(one: socket.socket) -> None:
+async def _readable(one: socket.socket, ready: asyncio.Event | None = None) -> None:
+    """Return when there is something to read, or `ready` is set."""
     loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
+    ready = ready or asyncio.Event()
     loop.add_reader(one, ready.set)
     try:
         await ready.wait()

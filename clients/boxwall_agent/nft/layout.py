@@ -1,8 +1,9 @@
 """The table, as it is before any box: sets, chains and rules. Pure.
 
 A box is no object here. It is elements, keyed by its interface's index, in sets that all boxes
-share, so the cost of a change does not grow with the number of boxes. Dispatch is by name and data
-by index: an interface made anew under a name that is known matches no element, and reaches nothing.
+share, so the cost of a change does not grow with the number of boxes. An interface is a box's by
+its index or by its name: one that is renamed stays policed, and one made anew under a name that is
+known matches no other element, and reaches nothing.
 
 What a packet goes through:
 
@@ -75,14 +76,19 @@ from boxwall_agent.nft.objects import (
 LOG_GROUP: Final = 7
 """NFLOG group of refused packets."""
 
-RESET_GROUP: Final = 8
-"""NFLOG group of refused packets of open TCP connections, whose far end must be told."""
-
 COPIED_BYTES: Final = 96
 """Of a refused packet: IPv6 header, an extension header, ports."""
 
 _ACCEPT: Final = verdict(Verdict.ACCEPT)
 _DROP: Final = verdict(Verdict.DROP)
+_FROM_BOX: Final = (
+    (meta(Meta.IIF), lookup("hosted")),
+    (meta(Meta.IIFNAME), lookup("boxes")),
+)
+_TO_BOX: Final = (
+    (meta(Meta.OIF), lookup("hosted")),
+    (meta(Meta.OIFNAME), lookup("boxes")),
+)
 _TCP: Final = (meta(Meta.L4PROTO), equals(b"\x06"))
 _NOT_TCP: Final = (meta(Meta.L4PROTO), differs(b"\x06"))
 _ICMPV6: Final = (meta(Meta.L4PROTO), equals(b"\x3a"))
@@ -115,6 +121,7 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
     index = (Field.INTERFACE_INDEX,)
     common = (
         Set(name="boxes", key=(Field.INTERFACE_NAME,)),
+        Set(name="hosted", key=index),
         Set(name="masqueraded", key=(Field.INTERFACE_NAME,)),
         Set(name="live", key=(Field.INTERFACE_INDEX, Field.MARK)),
         Set(name="all", key=index, value=Field.MARK),
@@ -123,6 +130,8 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
         Set(name="spoofed", key=index, per_element=(counter(),)),
         Set(name="refused_in", key=index, per_element=(counter(),)),
         Set(name="limited", key=index, per_element=(counter(),)),
+        Set(name="dropped", key=index, per_element=(counter(),)),
+        Set(name="full", key=index),
         Set(name="records", key=index, per_element=(limit(limits.records, limits.records),)),
         Set(
             name="too_fast",
@@ -154,7 +163,7 @@ def chains() -> Iterator[Chain]:
     """All chains; those that are jumped to come first."""
     for name in (
         *("refuse", "refuse_spoofed", "refuse_limited", "refuse_quic", "refuse_named", "refuse_in"),
-        *("link_message", "link"),
+        *("discard", "discard_in", "link_message", "link"),
     ):
         yield Chain(name=name)
     yield from names.inner_chains()
@@ -191,29 +200,29 @@ def _hook_rules(naming: Naming | None) -> Iterator[Rule]:
     yield Rule("untracked", (meta(Meta.MARK), equals(host32(POKE)), notrack()), "pokes")
     live_in = (meta(Meta.IIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
     live_out = (meta(Meta.OIF), ct(Ct.MARK, small_register(1)), lookup("live"), _ACCEPT)
-    from_box = (meta(Meta.IIFNAME), lookup("boxes"))
-    to_box = (meta(Meta.OIFNAME), lookup("boxes"))
     # A server may have forgotten what is tracked here as open. The opening of another connection
     # from the same port would go on by the grant of the first, whose name was read.
     opening = (*_TCP, payload(Base.TRANSPORT, 13, 1), masked(b"\x02"), equals(b"\x02"))
-    yield Rule("prerouting", (*opening, *from_box, _goto("from_box")), "judged, whatever it has")
+    hosted = _FROM_BOX[0]
+    yield Rule("prerouting", (*opening, *hosted, _goto("from_box")), "judged, whatever it has")
     yield Rule("prerouting", live_in)
-    yield Rule("prerouting", (*from_box, _goto("from_box")))
+    for from_box in _FROM_BOX:
+        yield Rule("prerouting", (*from_box, _goto("from_box")))
     yield from names.input_rules(naming)
-    yield Rule("input", (*from_box, _goto("to_node")))
+    for from_box in _FROM_BOX:
+        yield Rule("input", (*from_box, _goto("to_node")))
     yield Rule("forward", live_out)
-    to_elsewhere = (meta(Meta.OIFNAME), lookup("boxes", absent=True), _ACCEPT)
-    yield Rule("forward", to_elsewhere)
-    yield Rule("forward", (*from_box, _goto("refuse")), "box to box")
-    yield Rule("forward", (_goto("to_box"),))
-    yield Rule("output", (*to_box, _goto("node_to_box")))
+    for to_box in _TO_BOX:
+        yield Rule("forward", (*to_box, _goto("to_box")))
+    for to_box in _TO_BOX:
+        yield Rule("output", (*to_box, _goto("node_to_box")))
     yield Rule("postrouting", (meta(Meta.IIFNAME), lookup("masqueraded"), masquerade()))
 
 
 def _from_box() -> Iterator[Rule]:
     """Semantics section 2, in order. Deny beats allow: `deny` is asked before `all` and `allow`."""
     chain = "from_box"
-    yield Rule(chain, (*_state(State.INVALID), counter(), _DROP), "not of any connection")
+    yield Rule(chain, (*_state(State.INVALID), _goto("discard")), "not of any connection")
     yield Rule(chain, (*IPV6.match, *_ICMPV6, _jump("link")))
     for family in FAMILIES:
         own = (*family.match, meta(Meta.IIF), family.load(family.source_at, 1))
@@ -229,7 +238,8 @@ def _from_box() -> Iterator[Rule]:
         denied = lookup(f"has_deny{family.suffix}")
         yield Rule(chain, (*family.match, meta(Meta.IIF), denied, _jump(f"deny{family.suffix}")))
     new = _state(State.NEW)
-    yield Rule(chain, (*new, meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
+    for limited in ("full", "too_fast"):
+        yield Rule(chain, (*new, meta(Meta.IIF), lookup(limited), _goto("refuse_limited")))
     yield Rule(chain, (meta(Meta.IIF), lookup("all", into=R1), set_ct(Ct.MARK), _ACCEPT))
     for family in FAMILIES:
         allows = lookup(f"has_allow{family.suffix}")
@@ -250,7 +260,9 @@ def _to_box() -> Iterator[Rule]:
     connection, must not make one that the box would then be free to answer.
     """
     chain = "to_box"
-    yield Rule(chain, (*_state(State.INVALID), counter(), _DROP), "not of any connection")
+    for from_box in _FROM_BOX:
+        yield Rule(chain, (*from_box, _goto("refuse")), "box to box")
+    yield Rule(chain, (*_state(State.INVALID), _goto("discard_in")), "not of any connection")
     yield Rule(chain, (*_INBOUND, _ACCEPT))
     yield Rule(chain, (*_ANSWER, _goto("answers")))
     for family in FAMILIES:
@@ -287,7 +299,11 @@ def _node_to_box() -> Iterator[Rule]:
 
 
 def _refusals() -> Iterator[Rule]:
-    """Count exactly, record at a bounded rate, and answer so that programs fail at once."""
+    """Count exactly, record at a bounded rate, and answer so that programs fail at once.
+
+    Only the box is answered. What its far end were told of a refused packet would carry what the
+    box has put into it, out of a box that may not send: see `poking`.
+    """
     for chain, count, prefix in (
         ("refuse", "refused", "policy"),
         ("refuse_limited", "limited", "limited"),
@@ -297,8 +313,6 @@ def _refusals() -> Iterator[Rule]:
         yield Rule(chain, (meta(Meta.IIF), lookup(count)), "count")
         if prefix is not None:
             yield Rule(chain, (meta(Meta.IIF), lookup("records"), _record(prefix)))
-        established = (*_TCP, *_state(State.ESTABLISHED), limit(1000, 200))
-        yield Rule(chain, (*established, log(RESET_GROUP, "cut", copied_bytes=COPIED_BYTES)))
         yield Rule(chain, (*_TCP, reject_with_reset()))
         yield Rule(chain, (reject_as_prohibited(),))
     yield Rule("refuse_spoofed", (meta(Meta.IIF), lookup("spoofed")), "count")
@@ -307,6 +321,10 @@ def _refusals() -> Iterator[Rule]:
     yield Rule("refuse_in", (meta(Meta.OIF), lookup("refused_in")), "count")
     yield Rule("refuse_in", (*_TCP, reject_with_reset()))
     yield Rule("refuse_in", (_DROP,))
+    yield Rule("discard", (meta(Meta.IIF), lookup("dropped")), "count")
+    yield Rule("discard", (_DROP,))
+    yield Rule("discard_in", (meta(Meta.OIF), lookup("refused_in")), "count")
+    yield Rule("discard_in", (_DROP,))
 
 
 def _link() -> Iterator[Rule]:

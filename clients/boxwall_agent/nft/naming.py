@@ -77,8 +77,8 @@ _PORT: Final = payload(Base.TRANSPORT, 2, 2)
 _FLAGS: Final = payload(Base.TRANSPORT, 13, 1)
 _BARE_SYN: Final = (_FLAGS, masked(b"\x17"), equals(b"\x02"))  # of FIN, SYN, RST and ACK
 _ANY_SYN: Final = (_FLAGS, masked(b"\x02"), equals(b"\x02"))
-_FROM_BOX: Final = (meta(Meta.IIFNAME), lookup("boxes"))
-_NOT_FROM_BOX: Final = (meta(Meta.IIFNAME), lookup("boxes", absent=True))
+_FROM_BOX: Final = (meta(Meta.IIF), lookup("hosted"))
+_NOT_FROM_BOX: Final = (meta(Meta.IIF), lookup("hosted", absent=True))
 _ALL_BITS: Final = host32(0xFFFFFFFF)
 
 
@@ -162,7 +162,8 @@ def _dns() -> Iterator[Rule]:
     """
     yield Rule("dns", (*_bits(ct(Ct.STATUS), DESTINATION_NAT), _ACCEPT))
     yield Rule("dns", (*_bits(ct(Ct.STATUS), CONFIRMED), _goto("refuse")), _OLD)
-    yield Rule("dns", (meta(Meta.IIF), lookup("too_fast"), _goto("refuse_limited")))
+    for limited in ("full", "too_fast"):
+        yield Rule("dns", (meta(Meta.IIF), lookup(limited), _goto("refuse_limited")))
     yield Rule("dns", (_ACCEPT,))
 
 
@@ -173,7 +174,7 @@ def _to_agent(naming: Naming | None) -> Iterator[Rule]:
         for one in which:
             if naming is not None:
                 yield from _translated((*_FROM_BOX, *one), getattr(naming, port))
-            yield Rule("to_agent", (*_FROM_BOX, *one, _DROP), "there is no way to the agent")
+            yield Rule("to_agent", (*_FROM_BOX, *one, _goto("discard")), "no way to the agent")
 
 
 def _translated(which: tuple[bytes, ...], port: int) -> Iterator[Rule]:
@@ -207,11 +208,14 @@ def _quic() -> Iterator[Rule]:
 
 def _inspect(naming: Naming | None) -> Iterator[Rule]:
     """One box's packets must not fill the queue that all share."""
-    for chain, index in (("inspect", Meta.IIF), ("inspect_answer", Meta.OIF)):
-        yield Rule(chain, (meta(index), lookup("too_much"), _DROP), "more than its share")
+    for chain, index, drop in (
+        ("inspect", Meta.IIF, _goto("discard")),
+        ("inspect_answer", Meta.OIF, _goto("discard_in")),
+    ):
+        yield Rule(chain, (meta(index), lookup("too_much"), drop), "more than its share")
         if naming is not None:
             yield Rule(chain, (naming.queue,), "the agent reads")
-        yield Rule(chain, (_DROP,))
+        yield Rule(chain, (drop,))
 
 
 def _unproven(naming: Naming | None) -> Iterator[Rule]:
@@ -227,7 +231,7 @@ def _unproven(naming: Naming | None) -> Iterator[Rule]:
             yield Rule(chain, (*http, *relay), "clear HTTP")
     yield Rule(chain, (*new, *_BARE_SYN, strip_tcp_option(_MULTIPATH)), "one path, in order")
     yield Rule(chain, (*new, *_BARE_SYN, _goto("inspect")))
-    yield Rule(chain, (*_ANY_SYN, _DROP), "an opening of what is open")
+    yield Rule(chain, (*_ANY_SYN, _goto("discard")), "an opening of what is open")
     yield Rule(chain, (*new, _goto("refuse")), "its opening was not seen")
     # There is no arithmetic: for each length that the header can have, is there an octet after it?
     for words in (8, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15):
@@ -255,7 +259,7 @@ def _named() -> Iterator[Rule]:
         yield Rule(chain, (*_class(meta(Meta.MARK), mark), _goto("verdict")))
     yield Rule(chain, (*_TCP, ct(Ct.MARK), equals(host32(RELAYED)), _ACCEPT), "to the agent")
     read = (*_TCP, *_class(ct(Ct.MARK), READ))
-    yield Rule(chain, (*read, *_ANY_SYN, _DROP), "an opening of what is open")
+    yield Rule(chain, (*read, *_ANY_SYN, _goto("discard")), "an opening of what is open")
     yield Rule(chain, (*read, *_live_grant(Meta.IIF), _goto("inspect")), "not acknowledged yet")
     yield Rule(chain, (*_TCP, ct(Ct.MARK), equals(host32(REFUSED)), _goto("refuse_named")))
     yield Rule(chain, (*_TCP, ct(Ct.MARK), differs(host32(0)), _goto("refuse")), "withdrawn")
