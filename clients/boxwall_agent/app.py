@@ -94,7 +94,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         _monitor(stack, config, agent, sync, metrics)
         api = LocalApi(
             agent,
-            KernelCounts(nft),
+            KernelCounts(stack.enter_context(open_nftables())),
             Explainer(enforcer, nft, conntrack.connections, config.http_ports),
             config.node_id,
             lambda: sync.in_contact,

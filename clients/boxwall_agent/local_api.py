@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
@@ -43,8 +43,8 @@ T = TypeVar("T")
 class Counts(Protocol):
     """Where the numbers of refused packets come from."""
 
-    def refused(self, hosted: Hosted) -> int:
-        """Packets of the box that were refused since the agent took the table over."""
+    def refused(self, boxes: Sequence[Hosted]) -> Mapping[str, int]:
+        """Packets of each box that were refused since the table was made. Blocks."""
 
 
 class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
@@ -82,7 +82,7 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
     ) -> pb.ListAttachedResponse:
         """See the contract."""
         return pb.ListAttachedResponse(
-            boxes=[self._to_proto(hosted) for hosted in self._agent.hosted],
+            boxes=await self._to_protos(self._agent.hosted),
             node_id=self._node_id,
             connected=self._in_contact(),
         )
@@ -106,7 +106,8 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
                 + ("" if self._in_contact() else "; the control plane is out of contact"),
             ) from None
         _raise_unless_enforced(hosted)
-        return self._to_proto(hosted)
+        (answer,) = await self._to_protos([hosted])
+        return answer
 
     async def _detach(self, request: pb.DetachRequest) -> pb.DetachResponse:
         if not self._agent.detach(request.box_id):
@@ -121,7 +122,7 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
             explained = self._explainer.explain(self._hosted(request.box_id), one)
             explanations.append(_explanation(explained, carried, self._grace))
             await asyncio.sleep(0)  # boxes' packets wait while the kernel is asked
-        box = self._to_proto(self._hosted(request.box_id))
+        (box,) = await self._to_protos([self._hosted(request.box_id)])
         return pb.ExplainResponse(box=box, explanations=explanations)
 
     def _hosted(self, box_id: str) -> Hosted:
@@ -130,17 +131,23 @@ class LocalApi(agent_service_pb2_grpc.AgentServiceServicer):
             raise _not_attached(box_id)
         return hosted
 
-    def _to_proto(self, hosted: Hosted) -> pb.AttachedBox:
-        return pb.AttachedBox(
-            box_id=hosted.box_id,
-            interface=", ".join(interface.name for interface in hosted.interfaces),
-            addresses=[str(a) for interface in hosted.interfaces for a in interface.addresses],
-            state=_STATE.get(hosted.standing, pb.AttachedBox.STATE_CLOSED),
-            policy_revision=0 if hosted.policy is None else hosted.revision,
-            mode="" if hosted.policy is None else mode_of(hosted.policy).value,
-            message=hosted.message,
-            packets_refused=self._counts.refused(hosted),
-        )
+    async def _to_protos(self, boxes: Sequence[Hosted]) -> list[pb.AttachedBox]:
+        """The kernel is asked once for all: on a thread, because it takes longer with every box."""
+        refused = await asyncio.to_thread(self._counts.refused, boxes)
+        return [_to_proto(hosted, refused[hosted.box_id]) for hosted in boxes]
+
+
+def _to_proto(hosted: Hosted, packets_refused: int) -> pb.AttachedBox:
+    return pb.AttachedBox(
+        box_id=hosted.box_id,
+        interface=", ".join(interface.name for interface in hosted.interfaces),
+        addresses=[str(a) for interface in hosted.interfaces for a in interface.addresses],
+        state=_STATE.get(hosted.standing, pb.AttachedBox.STATE_CLOSED),
+        policy_revision=0 if hosted.policy is None else hosted.revision,
+        mode="" if hosted.policy is None else mode_of(hosted.policy).value,
+        message=hosted.message,
+        packets_refused=packets_refused,
+    )
 
 
 def make_server(api: LocalApi) -> grpc.aio.Server:

@@ -29,7 +29,9 @@ class Kernel:
         inbound_from: tuple[Network, ...] = (),
         per_box: PerBox = GENEROUS,
         naming: Naming | None = None,
+        replace: bool = False,
     ) -> None:
+        """`replace`: there is a table of another one already."""
         self._lab = lab
         with inside(lab.node.name):
             self.nft = open_nftables()
@@ -44,7 +46,7 @@ class Kernel:
         self.grants = GrantPool()
         self.interfaces: dict[str, Interface] = {}
         self.leases: dict[str, Leases] = {}
-        self._install(replace=False)
+        self._install(replace=replace)
 
     def attach(self, box: Box) -> None:
         """Police the box; nothing passes yet."""

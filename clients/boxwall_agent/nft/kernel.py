@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -170,27 +170,35 @@ class Nftables:
 
         In a set of ranges the key may be anywhere in one.
         """
-        element = nested(1, nested(1, attribute(1, key)))
-        try:
-            (answer,) = self._ask(
-                Type.GETSETELEM, Flags(0), text(1, TABLE) + text(2, name) + nested(3, element)
-            )
-        except KernelRejected as exc:
-            if exc.errno == errno.ENOENT:
-                return None
-            raise
-        (found,) = (read_attributes(one) for _, one in _elements_of(answer))
-        return _value_of(found)
+        found = self._find_element(name, key)
+        return None if found is None else _value_of(found)
 
-    def counters(self, name: str) -> dict[bytes, Counted]:
-        """Return what each element of a set of counters has counted, by key."""
-        return {key: _counter(found[7]) for key, found in self._dump_elements(name) if 7 in found}
+    def counters(self, name: str, keys: Iterable[bytes] | None = None) -> dict[bytes, Counted]:
+        """Return what the elements of a set of counters have counted, by key. `keys`: of these."""
+        found: Iterable[tuple[bytes, dict[int, bytes] | None]] = (
+            self._dump_elements(name)
+            if keys is None
+            else ((key, self._find_element(name, key)) for key in keys)
+        )
+        return {key: _counter(element[7]) for key, element in found if element and 7 in element}
 
     def _dump_elements(self, name: str) -> Iterator[tuple[bytes, dict[int, bytes]]]:
         for answer in self._ask(Type.GETSETELEM, Flags.DUMP, text(1, TABLE) + text(2, name)):
             for _, element in _elements_of(answer):
                 found = read_attributes(element)
                 yield read_attributes(found[1])[1], found
+
+    def _find_element(self, name: str, key: bytes) -> dict[int, bytes] | None:
+        element = nested(3, nested(1, nested(1, attribute(1, key))))
+        asked = text(1, TABLE) + text(2, name) + element
+        try:
+            (answer,) = self._ask(Type.GETSETELEM, Flags(0), asked)
+        except KernelRejected as exc:
+            if exc.errno == errno.ENOENT:
+                return None
+            raise
+        (found,) = (read_attributes(one) for _, one in _elements_of(answer))
+        return found
 
     def _ask(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message]:
         for _ in range(_TRIES):
