@@ -238,16 +238,10 @@ class Agent:
         """Whether the kernel may hold something else than is meant."""
         return self._enforcer.is_in_doubt
 
-    def repair(self) -> bool:
-        """Somebody may have changed the table: put everything in force anew if it is not.
-
-        Returns whether that was needed. Raises KernelError.
-        """
-        if self._enforcer.is_in_force():
-            return False
+    def repair(self) -> None:
+        """Somebody may have changed the table: put everything in force anew. Raises KernelError."""
         self._enforcer.reinstall()
         _log.warning("table_repaired")
-        return True
 
     def _apply(
         self, entries: Iterable[Entry], cursor: str, *, is_whole: bool

@@ -138,7 +138,7 @@ def _watches(
     """What looks at the node."""
     node = NodeWatch(agent, config.node_addresses)
     stack.callback(node.close)
-    table = TableWatch(agent, nft.port, metrics.repairs.inc)
+    table = TableWatch(agent.repair, nft, metrics.repairs.inc)
     stack.callback(table.close)
     return [node.run, table.run, Mender(agent, metrics.repairs.inc).run]
 

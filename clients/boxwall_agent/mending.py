@@ -22,8 +22,8 @@ class Mended(Protocol):
     def is_in_doubt(self) -> bool:
         """Whether the kernel may hold something else than is meant."""
 
-    def repair(self) -> bool:
-        """Put everything in force anew where that is needed. Raises KernelError."""
+    def repair(self) -> None:
+        """Put everything in force anew. Raises KernelError."""
 
 
 class Mender:
@@ -51,9 +51,9 @@ class Mender:
         if not self._agent.is_in_doubt:
             return True
         try:
-            if self._agent.repair():
-                self._observe_repair()
+            self._agent.repair()
         except KernelError as exc:
             _log.error("repair_failed", error=str(exc))
             return False
+        self._observe_repair()
         return True

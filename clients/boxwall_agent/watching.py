@@ -19,7 +19,12 @@ from boxwall_agent.link_news import Deleted, Link, read_news
 from boxwall_agent.links import links, node_addresses
 from boxwall_agent.netlink import read_attributes, read_messages, read_text
 from boxwall_agent.nft.batch import INET, SUBSYSTEM, Type
-from boxwall_agent.nft.kernel import BUFFER_BYTES, NETLINK_NETFILTER, SO_RCVBUFFORCE
+from boxwall_agent.nft.kernel import (
+    BUFFER_BYTES,
+    NETLINK_NETFILTER,
+    SO_RCVBUFFORCE,
+    Nftables,
+)
 from boxwall_agent.nft.objects import TABLE
 
 _RTMGRP: Final = 0x1 | 0x10 | 0x100
@@ -99,11 +104,18 @@ class NodeWatch:
 
 
 class TableWatch:
-    """Repairs the table when somebody else has changed it."""
+    """Repairs the table when somebody else has changed it.
 
-    def __init__(self, agent: Agent, our_port: int, observe_repair: Callable[[], None]) -> None:
-        self._agent = agent
-        self._our_port = our_port
+    Whatever they changed, everything is put in force anew: to compare rules with what they should
+    be would take a listing of the table, and miss what the listing does not show.
+    """
+
+    def __init__(
+        self, repair: Callable[[], None], nft: Nftables, observe_repair: Callable[[], None]
+    ) -> None:
+        """`repair` puts everything in force anew, by `nft`, and raises KernelError."""
+        self._repair = repair
+        self._nft = nft
         self._observe_repair = observe_repair
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
@@ -125,12 +137,21 @@ class TableWatch:
             doubtful = self._read_all()
             while doubtful:
                 try:
-                    if self._agent.repair():
-                        self._observe_repair()
-                    doubtful = False
+                    doubtful = self._put_right()
                 except KernelError as exc:
                     _log.error("repair_failed", error=str(exc))
+                if doubtful:
                     await asyncio.sleep(_RETRY)
+
+    def _put_right(self) -> bool:
+        """Returns whether the table may have been changed once more. Raises KernelError."""
+        before = self._nft.generation().number
+        self._repair()
+        self._observe_repair()
+        changed = self._read_all()
+        # If the repair was the only transaction, all that was read is the repair, or older. So a
+        # repair whose own messages are too many to be kept is not repeated for ever.
+        return changed and self._nft.generation().number != before + 1
 
     def _read_all(self) -> bool:
         """Read all there is. Returns whether the table may be another than ours."""
@@ -149,7 +170,7 @@ class TableWatch:
 
     def _is_foreign(self, data: bytes) -> bool:
         for message in read_messages(data):
-            if message.kind >> 8 != SUBSYSTEM or message.port == self._our_port:
+            if message.kind >> 8 != SUBSYSTEM or message.port == self._nft.port:
                 continue
             if message.kind & 0xFF == Type.NEWGEN or message.family != INET:
                 continue

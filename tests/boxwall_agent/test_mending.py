@@ -16,12 +16,11 @@ class Doubtful:
         self._refusals = refusals
         self.asked = 0
 
-    def repair(self) -> bool:
+    def repair(self) -> None:
         self.asked += 1
         if self.asked <= self._refusals:
             raise KernelRejected(12, "transaction", "no memory")
         self.is_in_doubt = False
-        return True
 
 
 def waits_of(agent: Doubtful, number: int) -> tuple[list[float], int]:
