@@ -16,7 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from boxwall.policy import Address, EntryError
 from boxwall_agent.errors import CannotAttach
 from boxwall_agent.link_news import Link
-from boxwall_agent.netns import inside
+from boxwall_agent.netns import inside, opened
 from boxwall_agent.ruleset import Interface
 
 _UP: Final = 0x1
@@ -32,6 +32,10 @@ _UNENFORCEABLE: Final = {
 }
 _WIDEST_LINK: Final = 8
 """Addresses of a network on the link that are taken for the box's, at most."""
+
+_OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
+_NO_NUMBER: Final = 0xFFFFFFFF
+"""NETNSA_NSID_NOT_ASSIGNED: no link leads from the one namespace to the other."""
 
 _GLOBAL_SCOPE: Final = 0
 _LINK_SCOPE: Final = 253
@@ -83,34 +87,54 @@ def _find_by_netns(place: Place) -> tuple[Interface, ...]:
         raise CannotAttach(f"there is no network namespace {place.netns}")
     if Path(path).samefile("/proc/self/ns/net"):
         raise CannotAttach(f"{place.netns} is the node's own network namespace")
-    inside = list(_links_inside(path))
-    if not inside:
-        raise CannotAttach(f"{place.netns} has no link to the node's network namespace")
-    found = []
-    with IPRoute() as link:
-        for peer, index, addresses in inside:
-            here = next(iter(link.get_links(peer)), None) if peer else None
-            # The other end must say the same of this end: indexes repeat between namespaces.
-            if here is None or here.get("link") != index:
-                raise CannotAttach(
-                    f"a link of {place.netns} does not end in the node's network namespace, so "
-                    "what it carries cannot be policed; remove it"
-                )
-            _check_enforceable(link, here)
-            mine = place.addresses or addresses
-            if not mine:
-                raise CannotAttach(
-                    f"the link of {place.netns} to {here.get('ifname')} has no address; give it "
-                    "one first, or name those it will have with --address"
-                )
-            found.append(_interface(here, mine, place))
-    return tuple(found)
+    with opened(_OWN_NAMESPACE) as node, opened(path) as there:
+        ends = inside(path, lambda: list(_ends_inside(path, node)))
+        if not ends:
+            raise CannotAttach(f"{place.netns} has no link to the node's network namespace")
+        with IPRoute() as link:
+            number = _number_of(link, there)
+            return tuple(_found_at(link, end, number, place) for end in ends)
 
 
-def _links_inside(path: str) -> Iterator[tuple[int | None, int, tuple[Address, ...]]]:
-    """Of each link in a namespace but loopback: index of its other end, its own, its addresses."""
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A link's end in a box's namespace."""
+
+    index: int
+    peer: int | None
+    """Index of the other end, if that is in the node's namespace."""
+    addresses: tuple[Address, ...]
+
+
+def _found_at(link: IPRoute, end: _End, namespace: int | None, place: Place) -> Interface:
+    """Return the node's end. `namespace`: by which number the node knows the box's."""
+    here = next(iter(link.get_links(end.peer)), None) if end.peer else None
+    # Both ends must say so, of the other's index and of its namespace: indexes repeat.
+    is_peer = (
+        here is not None
+        and namespace is not None
+        and (here.get("link"), here.get("link_netnsid")) == (end.index, namespace)
+    )
+    if here is None or not is_peer:
+        raise CannotAttach(
+            f"a link of {place.netns} does not end in the node's network namespace, so "
+            "what it carries cannot be policed; remove it"
+        )
+    _check_enforceable(link, here)
+    addresses = place.addresses or end.addresses
+    if not addresses:
+        raise CannotAttach(
+            f"the link of {place.netns} to {here.get('ifname')} has no address; give it "
+            "one first, or name those it will have with --address"
+        )
+    return _interface(here, addresses, place)
+
+
+def _ends_inside(path: str, node: int) -> Iterator[_End]:
+    """The ends of links, but loopback, in the namespace where this runs."""
     # Not IPRoute(netns=...): it forks, which a process that uses gRPC must not.
-    with inside(path), IPRoute() as link:
+    with IPRoute() as link:
+        number = _number_of(link, node)
         for one in link.get_links():
             if one["flags"] & _LOOPBACK:
                 continue
@@ -122,7 +146,14 @@ def _links_inside(path: str) -> Iterator[tuple[int | None, int, tuple[Address, .
                 for address in link.get_addr(index=one["index"])
                 if address["scope"] == _GLOBAL_SCOPE
             )
-            yield one.get("link"), one["index"], addresses
+            ends_here = number is not None and one.get("link_netnsid") == number
+            yield _End(one["index"], one.get("link") if ends_here else None, addresses)
+
+
+def _number_of(link: IPRoute, namespace: int) -> int | None:
+    """By which number the namespace of `link` knows another, given as a file descriptor."""
+    number = link.get_netnsid(fd=namespace)["nsid"]
+    return None if number == _NO_NUMBER else int(number)
 
 
 def _link_named(link: IPRoute, name: str) -> Any:

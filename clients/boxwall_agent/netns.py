@@ -1,37 +1,42 @@
-"""Network namespaces: being in another one for a moment."""
+"""Network namespaces: doing something in another one."""
 
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from boxwall_agent.errors import CannotAttach
 
 _CLONE_NEWNET: Final = 0x40000000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
+T = TypeVar("T")
 
-@contextlib.contextmanager
-def inside(path: str) -> Iterator[None]:
-    """Sockets that this thread opens belong to the namespace at `path`. Raises CannotAttach.
 
-    Only the thread is moved. One that cannot be moved back is not used again.
+def inside(path: str, work: Callable[[], T]) -> T:
+    """Return what `work` does: sockets that it opens belong to the namespace at `path`.
+
+    It has a thread of its own, which ends in that namespace: one that is shared would have to be
+    moved back, and could fail to be. Raises CannotAttach, and what `work` raises.
     """
-    with _opened("/proc/thread-self/ns/net") as before:
+
+    def moved() -> T:
         try:
-            with _opened(path) as there:
+            with opened(path) as there:
                 _enter(there)
         except OSError as exc:
             raise CannotAttach(f"{path} is not a network namespace: {exc.strerror}") from exc
-        try:
-            yield
-        finally:
-            _enter(before)
+        return work()
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="inside") as threads:
+        return threads.submit(moved).result()
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
+def opened(path: str) -> Iterator[int]:
+    """A namespace as a file descriptor. Raises OSError."""
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield number

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.agent_process import Site, eventually, site
 from fakes.server_process import environment
-from lab.namespaces import add_address, join
+from lab.namespaces import Namespace, add_address, join
 from lab.network import Box, Lab
 from lab.servers import Echo, reaches
 
@@ -113,6 +113,27 @@ def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
     attached = here.must("attach", "b1", "--netns", box.name)
     assert attached["interface"] == f"{box.interface_name}, second"
     assert "10.88.0.2" in attached["addresses"]
+
+
+def test_the_other_end_of_a_link_is_looked_for_in_the_nodes_namespace_only(
+    here: Site, request: pytest.FixtureRequest
+) -> None:
+    """Indexes repeat: here those of a link between two others are those of another box's link."""
+    victim = here.lab.box()
+    with victim.netlink() as link:
+        (index,) = link.link_lookup(ifname="eth0")
+    others = [Namespace(f"{victim.name}-{letter}") for letter in "xy"]
+    for one in others:
+        request.addfinalizer(one.close)
+    taken = str(here.lab.node.index_of(victim.interface_name))
+    peer = ("peer", "name", "up0", "netns", others[1].name, "index", taken)
+    made = ("ip", "-n", others[0].name, "link", "add", "name", "eth0", "index", str(index))
+    subprocess.run([*made, "type", "veth", *peer], check=True, timeout=10)
+    add_address(others[0], "eth0", "10.99.0.2/30")
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    said = refusal_of(here, "b1", "--netns", others[0].name)
+    assert "does not end in the node's network namespace" in said
+    assert here.must("attached")["boxes"] == []
 
 
 def test_a_deleted_box_is_closed_until_it_is_detached(here: Site) -> None:

@@ -96,17 +96,21 @@ def make_link(name: str, alias: str, pid: int, host: Uplink) -> tuple[LinkNetwor
             link.link("set", index=index, ifalias=alias)
             _address(link, index, [(one.host, one.plen) for one in networks])
             link.link("set", index=index, state="up")
-        with inside(f"/proc/{pid}/ns/net"), IPRoute() as link:
-            link.link("set", index=_index(link, "lo"), state="up")
-            index = _index(link, INSIDE)
-            _address(link, index, [(one.box, one.plen) for one in networks])
-            link.link("set", index=index, state="up")
-            for one in networks:
-                link.route("add", dst=one.everything, gateway=one.host, oif=index)
+        inside(f"/proc/{pid}/ns/net", lambda: _set_up_inside(networks))
     except NetlinkError as exc:
         remove_link(name, alias)
         raise CannotSandbox(f"the link of the sandbox cannot be made: {exc.args[-1]}") from exc
     return networks
+
+
+def _set_up_inside(networks: tuple[LinkNetwork, ...]) -> None:
+    with IPRoute() as link:
+        link.link("set", index=_index(link, "lo"), state="up")
+        index = _index(link, INSIDE)
+        _address(link, index, [(one.box, one.plen) for one in networks])
+        link.link("set", index=index, state="up")
+        for one in networks:
+            link.route("add", dst=one.everything, gateway=one.host, oif=index)
 
 
 def remove_link(name: str, alias: str) -> None:

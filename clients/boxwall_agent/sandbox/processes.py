@@ -69,14 +69,15 @@ def boot_id() -> str:
 
 
 def namespace_of(pid: int) -> Namespace | None:
-    """Return the network namespace of a process. None: it has gone, or the kernel has no cookies.
-
-    Moves the thread there for a moment.
-    """
+    """Return a process's network namespace. None: it has gone, or the kernel has no cookies."""
     path = f"/proc/{pid}/ns/net"
+
+    def cookie() -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
+            return there.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+
     try:
-        with inside(path), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
-            found = there.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        found = inside(path, cookie)
         return Namespace(Path(path).stat().st_ino, struct.unpack("=Q", found)[0])
     except (CannotAttach, OSError):
         return None
