@@ -27,7 +27,7 @@ from boxwall.wire.entries import (
 )
 from boxwall_agent.audit import Changed, grants_of
 from boxwall_agent.enforcer import Enforcer, results_of
-from boxwall_agent.errors import AgentError, KernelError
+from boxwall_agent.errors import AgentError, KernelError, StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.leases import LeasesFull
 from boxwall_agent.ledger import Ledger
@@ -151,6 +151,13 @@ class Agent:
         self._notify()
         for hosted in closed:
             self._tell(self._changed_box(hosted, granted[hosted.box_id]))
+
+    def remember_contact(self, at: float) -> None:
+        """The control plane was heard then; the next agent counts from it."""
+        try:
+            self._state.save_contact(at)
+        except StateUnusable as exc:
+            _log.error("state_not_saved", error=str(exc))
 
     # From boxes: names.
 

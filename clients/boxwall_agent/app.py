@@ -79,7 +79,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
-        sync = _sync(stack, config, agent, state.cursor())
+        sync = _sync(stack, config, agent, state)
         refusals = Refusals(
             sync.send, lambda reason: metrics.refusals.labels(reason).inc(), config.per_box.records
         )
@@ -119,7 +119,7 @@ def _tidy(nft: Nftables, enforcer: Enforcer) -> None:
             nft.commit(batch)
 
 
-def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, cursor: str) -> Sync:
+def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, state: State) -> Sync:
     connection = Connection(config.endpoint, timeout=10, retries=0)
     stack.push_async_callback(connection.close)
     return Sync(
@@ -127,8 +127,9 @@ def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, cursor: str)
         agent,
         node_id=config.node_id,
         agent_version=_version(),
-        cursor=cursor,
+        cursor=state.cursor(),
         max_stale=config.max_stale,
+        last_contact=state.last_contact(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from boxwall.policy import Address, Network
 from boxwall.sdk.endpoint import Endpoint
+from boxwall.sdk.resume import SILENCE
 from boxwall.unix_sockets import path_problem
 from boxwall_agent.dns.session import Limits
 from boxwall_agent.dns.upstream import Resolver
@@ -46,6 +47,11 @@ class AgentConfig:
         problem = path_problem(self.agent_socket)
         if problem is not None:
             raise ValueError(problem)
+        if self.max_stale is not None and self.max_stale < SILENCE:
+            raise ValueError(
+                f"--max-stale {self.max_stale:g}s is shorter than the {SILENCE:g} s for which a "
+                "control plane may say nothing; use 30s or more"
+            )
 
 
 def default_state_dir() -> Path:

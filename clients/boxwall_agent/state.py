@@ -58,6 +58,7 @@ _CURSOR: Final = "cursor"
 _DNS_PORT: Final = "dns_port"
 _RELAY_PORT: Final = "relay_port"
 _PLACE: Final = "place"
+_CONTACT: Final = "contact"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE: Final = Path("/proc/self/ns/net")
 _SO_NETNS_COOKIE: Final = 71
@@ -131,6 +132,16 @@ class State:
         with self._transaction():
             self._save_note(_DNS_PORT, str(dns))
             self._save_note(_RELAY_PORT, str(relay))
+
+    def last_contact(self) -> float | None:
+        """Return when the control plane was heard, in seconds since boot. None: not since then."""
+        place, _, at = self._note(_CONTACT, "").rpartition(" ")
+        return float(at) if place == self._place else None
+
+    def save_contact(self, at: float) -> None:
+        """Remember when the control plane was heard."""
+        with self._transaction():
+            self._save_note(_CONTACT, f"{self._place} {at!r}")
 
     def leases(self) -> dict[str, list[Lease]]:
         """Return the leases, by box. Their ends are in seconds of the monotonic clock, so those of
