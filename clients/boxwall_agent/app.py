@@ -20,6 +20,7 @@ from boxwall_agent.agent import Agent
 from boxwall_agent.auditor import Auditor
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
+from boxwall_agent.crowding import Crowding
 from boxwall_agent.dns.upstream import resolvers_of_host
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, StateUnusable
@@ -207,7 +208,8 @@ def _observers(
 
     auditor = Auditor(enforcer, poker.poke, report)
     agent.on_changed.append(auditor.note)
-    return [recorder.run, auditor.run, LeaseKeeper(agent).run]
+    crowding = Crowding(enforcer, enforcer.per_box.connections)
+    return [recorder.run, auditor.run, crowding.run, LeaseKeeper(agent).run]
 
 
 async def _serve(stack: AsyncExitStack, api: LocalApi, path: Path) -> None:

@@ -52,6 +52,7 @@ _SOURCE_OCTETS: Final = {(0x8001, 0x8001, 1): 4, (0x8001, 0x8001, 3): 16}
 
 _CLOSE_TIMEOUT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close")
 _COUNT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_count")
+_LIMIT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _DEFAULT_CLOSE_TIMEOUT: Final = 10
 
 
@@ -84,6 +85,14 @@ def tracked() -> int:
         return int(_COUNT.read_text())
     except (OSError, ValueError) as exc:
         raise KernelUnsure(f"connections cannot be counted: {exc}") from exc
+
+
+def most_tracked() -> int:
+    """Return how many connections the kernel tracks at most. Raises KernelUnsure."""
+    try:
+        return int(_LIMIT.read_text())
+    except (OSError, ValueError) as exc:
+        raise KernelUnsure(f"the limit of tracked connections cannot be read: {exc}") from exc
 
 
 def find_answers(ends: Ends) -> bytes:

@@ -6,7 +6,7 @@ even that is refused, or nobody knows what the kernel did, the interface is take
 is meant to be closed from then on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 from boxwall.policy import Address, Surroundings
@@ -18,6 +18,8 @@ from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan
 from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.link_news import Link
+from boxwall_agent.nft.expressions import host32
+from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.places import check_place, surroundings_of
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
@@ -50,12 +52,23 @@ class Enforcer:
         self._by_address: dict[Address, str] = {}
         self._surroundings: Surroundings | None = None
         self._seals = Seals(in_force.shared)
+        self._held_back: set[tuple[str, int]] = set()
         self.leasing = Leasing(in_force, grants, bounds)
 
     @property
     def hosted(self) -> Mapping[str, Hosted]:
         """The boxes, by id."""
         return self._hosted
+
+    @property
+    def enforces_names(self) -> bool:
+        """Whether `allowed_domains` mean anything on this node."""
+        return self._in_force.shared.naming is not None
+
+    @property
+    def per_box(self) -> PerBox:
+        """What one box may use."""
+        return self._in_force.shared.per_box
 
     def hosted_on(self, index: int) -> Hosted | None:
         """The box whose interface has this index, or None."""
@@ -181,6 +194,20 @@ class Enforcer:
     def take_down(self, link: Link) -> None:
         """Let nothing pass a link that cannot be policed."""
         self._switch.cut(Interface(name=link.name, index=link.index, addresses=()))
+
+    def hold_back(self, full: Set[str]) -> None:
+        """These boxes open no new connections, the others may. Raises KernelError."""
+        held = {
+            (interface.name, interface.index)
+            for box_id in full & self._hosted.keys()
+            for interface in self._hosted[box_id].interfaces
+        }
+        slots: dict[str, dict[Slot, bytes | None]] = {}
+        for name, index in self._held_back | held:
+            value = b"" if (name, index) in held else None
+            slots.setdefault(name, {})["full", host32(index)] = value
+        self._in_force.change({}, slots)
+        self._held_back = held
 
     def node_has(self, addresses: frozenset[Address]) -> None:
         """The node's own addresses are these now. Raises KernelError."""

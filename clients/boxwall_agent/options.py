@@ -120,6 +120,11 @@ AGENT_OPTIONS: Final = (
         default=PerBox().new_connections,
         show_default=True,
     ),
+    option(
+        "--connections",
+        "A box's tracked connections at one time.  [default: a quarter of nf_conntrack_max]",
+        type=click.IntRange(1),
+    ),
 )
 """What `boxwall agent` and `boxwall up` both take."""
 
@@ -142,6 +147,7 @@ AGENT_KEYS: Final = (
     "lease_grace",
     "http_port",
     "new_connections",
+    "connections",
 )
 """Their names as parameters."""
 
@@ -168,7 +174,9 @@ def agent_config(
         inbound_from=tuple(map(Network.parse, settings["inbound_from"])),
         max_stale=parse_duration(stale) if stale else None,
         metrics_listen=metrics_listen,
-        per_box=PerBox(new_connections=settings["new_connections"]),
+        per_box=PerBox(
+            new_connections=settings["new_connections"], connections=settings["connections"]
+        ),
         resolvers=tuple(map(Resolver.parse, settings["dns_upstream"])) or None,
         http_ports=tuple(settings["http_port"]),
         dns=Limits(

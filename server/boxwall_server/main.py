@@ -40,7 +40,7 @@ _AGENT_KEYS: Final = {
     *("node_id", "state_dir", "agent_socket", "blocked_cidr", "node_address", "inbound_from"),
     *("max_stale", "new_connections", "dns_upstream", "dns_refuse_with", "dns_queries"),
     *("shortest_lease", "longest_lease", "leases_per_name", "leases_per_box", "lease_grace"),
-    "http_port",
+    *("http_port", "connections"),
 }
 """Keys of client commands and, in `boxwall up`, of the agent: one file can serve them and the
 server."""

@@ -1,4 +1,6 @@
-"""Every packet of a box that the rules refuse or drop is counted, as the box's."""
+"""What the rules refuse or drop is counted as its box's, and so are a box's connections."""
+
+from pathlib import Path
 
 from boxwall.policy import AllowAll, Custom, DenyAll
 from boxwall.policy.names import DomainPattern
@@ -7,10 +9,11 @@ from boxwall_agent.features import known_queue
 from boxwall_agent.hosted import Hosted
 from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.nft.naming import Naming
+from fakes.agent_process import eventually, site
 from lab.kernel import Kernel
 from lab.network import Box, Lab
 from lab.packets import tcp, udp
-from lab.servers import Echo, connect
+from lab.servers import Echo, connect, reaches
 
 OUTSIDE = "1.1.1.1"
 
@@ -71,4 +74,26 @@ def test_a_second_opening_of_an_open_connection_is_counted(lab: Lab, kernel: Ker
     box.wire.send(tcp(box.addresses[0], OUTSIDE, 443, source_port=near.getsockname()[1]))
     assert refused(kernel, box) == before + 1
     near.close()
+    echo.close()
+
+
+def test_a_box_with_too_many_connections_opens_no_more_and_keeps_those_it_has(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.node.set_kernel(netfilter__nf_conntrack_udp_timeout="3")
+    echo = Echo(lab.internet)
+    with site(lab, tmp_path, "--connections", "100") as here:
+        greedy, modest = (here.box(name, "--mode", "allow-all") for name in ("b1", "b2"))
+        near = connect(greedy, OUTSIDE)
+        for port in range(20_000, 20_120):
+            greedy.wire.send(udp(greedy.addresses[0], OUTSIDE, 9, b"many", source_port=port))
+        eventually(lambda: here.agent.events("too_many_connections"), bool)
+        assert not reaches(greedy, OUTSIDE)
+        assert reaches(modest, OUTSIDE)
+        near.sendall(b"alive")
+        assert near.recv(5) == b"alive"
+        refusals = here.must("refusals", "b1")["refusals"]
+        assert {one["reason"] for one in refusals} == {"RATE_LIMITED"}
+        eventually(lambda: reaches(greedy, OUTSIDE), True.__eq__, patience=20)
+        near.close()
     echo.close()

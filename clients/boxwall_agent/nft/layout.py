@@ -110,6 +110,8 @@ class PerBox:
 
     new_connections: int = 2_000
     """A second, with a burst of as many."""
+    connections: int | None = None
+    """Tracked at one time; the agent counts them. None: a share of what the kernel tracks."""
     records: int = 20
     """Refusals recorded a second; all are counted."""
     read_packets: int = 5_000
