@@ -10,9 +10,9 @@ from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
-from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared, Table
+from boxwall_agent.wanted import after_entries
 from fakes.kernel import FakeKernel, FakeSwitch
 
 
@@ -23,7 +23,7 @@ class Node:
         self.kernel = FakeKernel()
         in_force = InForce(self.kernel, Table(Shared()), TableFlags.NONE)
         self.enforcer = Enforcer(in_force, GrantPool(), FakeSwitch())
-        self.enforcer.start([], Restored(), leases={}, replace_table=False)
+        self.enforcer.start([], None, leases={})
         for number in (1, 2):
             self.enforcer.attach(f"b{number}", [self.interface(number)])
         self.open = {1: 0, 2: 0}
@@ -72,7 +72,8 @@ async def test_the_kernels_table_is_not_walked_while_nobody_can_have_too_many() 
 async def test_a_box_that_is_held_back_stays_so_through_other_changes() -> None:
     node = Node()
     assert await node.full(101, 0) == {1}
-    node.enforcer.apply([PolicySet(box_id="b1", uid="u", revision=1, policy=AllowAll())])
+    entry = PolicySet(box_id="b1", uid="u", revision=1, policy=AllowAll())
+    node.enforcer.put(after_entries(node.enforcer.hosted, [entry]))
     node.enforcer.reinstall()
     assert await node.full(101, 0) == {1}
     assert node.enforcer.is_in_force()

@@ -1,6 +1,6 @@
 """The call `Explain` over a unix socket, asked by the SDK."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,8 +32,8 @@ GRACE = 60.0
 class NoCounts:
     """Nothing was refused."""
 
-    def refused(self, hosted: Hosted) -> int:
-        return 0
+    def refused(self, boxes: Sequence[Hosted]) -> dict[str, int]:
+        return {one.box_id: 0 for one in boxes}
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ PACKET = 0x0400
 CONFIGURED = [acknowledgement(1)] * 4
 
 
-def opened(*answers: bytes | int, gather: bool = True) -> tuple[LogGroup, FakeNetlink]:
+def opened(*answers: bytes | int) -> tuple[LogGroup, FakeNetlink]:
     """A group, and the kernel's end of it."""
     fake = FakeNetlink(CONFIGURED)
-    group = made_with(fake, lambda: LogGroup(7, gather=gather))
+    group = made_with(fake, lambda: LogGroup(7))
     fake.answers += answers
     return group, fake
 
@@ -27,18 +27,17 @@ def record(*attributes: bytes) -> bytes:
     return message(PACKET, Flags(0), 0, b"".join(attributes), family=2, resource=7)
 
 
-@pytest.mark.parametrize(("gather", "threshold"), [(True, "00000020"), (False, "00000001")])
-def test_it_binds_and_takes_the_beginnings_of_packets(gather: bool, threshold: str) -> None:
+def test_it_binds_and_takes_the_beginnings_of_packets() -> None:
     """From linux/netfilter/nfnetlink_log.h: NFULA_CFG_CMD 1 (BIND 1), NFULA_CFG_MODE 2 (range 96,
     NFULNL_COPY_PACKET 2), NFULA_CFG_QTHRESH 5, NFULA_CFG_TIMEOUT 4 in hundredths of a second.
     """
-    _, fake = opened(gather=gather)
+    _, fake = opened()
     assert {one[4:8] for one in fake.sent} == {struct.pack("=HH", 0x0401, 0x5)}
     assert {one[16:20] for one in fake.sent} == {bytes((0, 0, 0, 7))}
     assert [one[20:].hex(" ", 4) for one in fake.sent] == [
         "05000100 01000000",
         "0a000200 00000060 02000000",
-        f"08000500 {threshold}",
+        "08000500 00000020",
         "08000400 00000005",
     ]
     assert not fake.is_blocking
@@ -51,7 +50,7 @@ def test_it_binds_and_takes_the_beginnings_of_packets(gather: bool, threshold: s
 def test_a_group_that_cannot_be_had_is_told_and_closed(number: int, said: str) -> None:
     fake = FakeNetlink([acknowledgement(1), acknowledgement(1, number)])
     with pytest.raises(KernelUnusable, match=said):
-        made_with(fake, lambda: LogGroup(7, gather=False))
+        made_with(fake, lambda: LogGroup(7))
     assert fake.is_closed
 
 

@@ -1,5 +1,6 @@
 """No two boxes share an interface or an address, and none moves away from one that is there."""
 
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -12,15 +13,21 @@ from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared
 
 
-def interface(name: str, *addresses: str) -> Interface:
-    return Interface(name=name, index=7, addresses=tuple(map(Address.parse, addresses)))
+def interface(name: str, *addresses: str, index: int | None = None) -> Interface:
+    """Without an index that is said, each name has its own."""
+    return Interface(
+        name=name,
+        index=zlib.crc32(name.encode()) if index is None else index,
+        addresses=tuple(map(Address.parse, addresses)),
+    )
 
 
 def hosted(box_id: str, *interfaces: Interface, standing: Standing = Standing.WAITING) -> Hosted:
     return Hosted(box_id=box_id, interfaces=interfaces, standing=standing)
 
 
-ONE = hosted("b1", interface("box1", "10.77.1.2", "fd00::2"), interface("more1", "10.77.1.3"))
+BOX1 = interface("box1", "10.77.1.2", "fd00::2")
+ONE = hosted("b1", BOX1, interface("more1", "10.77.1.3"))
 GONE = replace(ONE, standing=Standing.GONE)
 
 
@@ -30,10 +37,18 @@ GONE = replace(ONE, standing=Standing.GONE)
         ("b2", [interface("box1", "10.77.2.2")], "box1 belongs to box b1; detach that first"),
         ("b2", [interface("box2", "10.77.2.2", "fd00::2")], "fd00::2 belongs to box b1; boxes"),
         ("b2", [interface("a"), interface("b", "10.77.1.3")], "10.77.1.3 belongs to box b1"),
+        ("b2", [interface("renamed", index=BOX1.index)], "this was box1 of box b1"),
         ("b1", [interface("box9", "10.77.1.2")], "attached at box1, more1; detach it first"),
         ("b1", [interface("box1", "10.77.1.2")], "attached at more1; detach it first"),
     ],
-    ids=["interface", "address", "the second one's", "moved away", "one of two left behind"],
+    ids=[
+        "interface",
+        "address",
+        "the second one's",
+        "renamed",
+        "moved away",
+        "one of two left behind",
+    ],
 )
 def test_a_place_that_cannot_be_had_is_told(
     box_id: str, wanted: list[Interface], said: str
@@ -49,10 +64,19 @@ def test_a_place_that_cannot_be_had_is_told(
         ({"b1": ONE}, "b2", [interface("box2", "10.77.2.2")]),
         ({"b1": ONE}, "b1", list(ONE.interfaces)),
         ({"b1": ONE}, "b1", [*ONE.interfaces, interface("new", "10.77.1.4")]),
+        ({"b1": ONE}, "b1", [interface("renamed", index=BOX1.index), ONE.interfaces[1]]),
         ({"b1": GONE}, "b1", [interface("elsewhere", "10.77.1.2")]),
         ({"b1": GONE}, "b2", [interface("box2", "10.77.1.2")]),
     ],
-    ids=["the first", "apart", "again", "one more", "its interface is gone", "its address is free"],
+    ids=[
+        "the first",
+        "apart",
+        "again",
+        "one more",
+        "renamed",
+        "its interface is gone",
+        "its address is free",
+    ],
 )
 def test_a_place_that_is_free_can_be_had(
     before: dict[str, Hosted], box_id: str, wanted: list[Interface]

@@ -1,6 +1,7 @@
 """Killed at any instant, and whatever is lost, an agent that starts again opens nothing."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from boxwall_agent.errors import StateUnusable
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds
+from boxwall_agent.link_news import Link
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.naming import Naming
@@ -94,7 +96,7 @@ class Node:
         self.live_before_loss: set[int] = set()
         self.blocked: tuple[Network, ...] = ()
         self.bounds = LeaseBounds()
-        self.existing: dict[str, int] = {one.name: one.index for one in (LINK, OTHER)}
+        self.existing = {one.index: Link(index=one.index, name=one.name) for one in (LINK, OTHER)}
         self.start()
 
     def _before(self, seen: Seen) -> None:
@@ -189,6 +191,12 @@ class Node:
         """Names of interfaces."""
         names = (element.key for element in self.kernel.held if element.set == "boxes")
         return {name.rstrip(b"\0").decode() for name in names}
+
+    @property
+    def policed_indexes(self) -> set[int]:
+        """Indexes of interfaces."""
+        keys = (element.key for element in self.kernel.held if element.set == "hosted")
+        return {int.from_bytes(key, sys.byteorder) for key in keys}
 
     def allows(self, text: str) -> bool:
         """Whether the kernel has this network, or address, in a list of what is allowed."""
@@ -323,8 +331,8 @@ def test_a_forgotten_interface_that_is_removed_leaves_its_name_closed(node: Node
     node.attach()
     node.forget_everything()
     node.restart()
-    node.agent.interface_gone(7)
-    del node.existing["box1"]
+    node.agent.interface_gone(LINK.index)
+    del node.existing[LINK.index]
     node.restart()
     assert node.policed == {"box1"}
     (forgotten,) = node.agent.hosted
@@ -478,13 +486,46 @@ def test_interfaces_that_are_others_now_are_not_trusted(
             node.kernel.held.clear()
             node.kernel.found = None
         case "another index":
-            node.existing["box1"] = 99
+            del node.existing[LINK.index]
+            node.existing[99] = Link(index=99, name="box1")
         case _:
-            del node.existing["box1"]
+            del node.existing[LINK.index]
     node.restart()
     assert node.agent.hosted[0].standing is Standing.GONE
     assert node.live == set()
     assert node.policed == {"box1"}
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+@pytest.mark.parametrize(
+    "link", [Link(index=7, name="renamed"), Link(index=7, name="box1", master=9)]
+)
+def test_an_interface_that_was_renamed_or_made_a_port_while_no_agent_ran_is_closed(
+    node: Node, link: Link, is_remembered: bool
+) -> None:
+    """Its index is known: from the state, or from the table."""
+    node.attach()
+    node.says(policy(AllowAll(), 1))
+    node.existing[LINK.index] = link
+    if not is_remembered:
+        node.forget_everything()
+    node.restart()
+    assert node.live == set()
+    assert LINK.index in node.policed_indexes
+    assert not any(one.standing is Standing.ENFORCED for one in node.agent.hosted)
+    node.restart()
+    assert LINK.index in node.policed_indexes
+
+
+def test_what_must_be_attached_again_is_not_opened_by_what_comes_after_it(node: Node) -> None:
+    node.attach()
+    node.says(policy(AllowAll(), 1))
+    node.agent.link_is(Link(index=LINK.index, name="renamed"))
+    assert node.live == set()
+    node.agent.close_all("fenced")
+    node.says(policy(AllowAll(), 2))
+    assert node.live == set()
+    assert node.agent.hosted[0].standing is Standing.CHANGED
 
 
 def test_without_a_table_what_is_remembered_is_put_in_force(node: Node) -> None:

@@ -10,7 +10,9 @@ import pytest
 from boxwall.policy import Address
 from boxwall_agent import watching
 from boxwall_agent.errors import KernelUnsure
-from boxwall_agent.netlink import Flags, message, text
+from boxwall_agent.link_news import Link
+from boxwall_agent.netlink import Flags, attribute, message, text
+from boxwall_agent.nft.kernel import Generation
 from boxwall_agent.watching import NodeWatch, TableWatch
 from fakes.netlink_socket import PORT, Answer, FakeNetlink, made_with
 
@@ -19,23 +21,36 @@ STRANGER = 777
 
 
 class FakeAgent:
-    """Remembers what it was told. `repairs`: what each repair returns or raises."""
+    """Remembers what it was told; its socket too. `repairs`: what each raises, or how many
+    transactions there are in it."""
 
-    def __init__(self, *repairs: bool | Exception) -> None:
+    port = PORT
+
+    def __init__(self, *repairs: int | Exception) -> None:
         self.repairs = list(repairs)
         self.asked = 0
+        self.transactions = 10
+        self.links: list[Link] = []
+        self.on_attached: Callable[[], None] = lambda: None
         self.gone: list[int] = []
         self.addresses: list[frozenset[Address]] = []
         self.indexes: frozenset[int] = frozenset()
         self.told = asyncio.Event()
 
-    def repair(self) -> bool:
+    def repair(self) -> None:
         self.asked += 1
         self.told.set()
-        answer = self.repairs.pop(0) if self.repairs else False
+        answer = self.repairs.pop(0) if self.repairs else 1
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        self.transactions += answer
+
+    def generation(self) -> Generation:
+        return Generation(self.transactions, 1)
+
+    def link_is(self, link: Link) -> None:
+        self.links.append(link)
+        self.told.set()
 
     def interface_gone(self, index: int) -> None:
         self.gone.append(index)
@@ -56,9 +71,9 @@ def change(
     return told[:12] + struct.pack("=I", by) + told[16:]
 
 
-def link(kind: int, index: int) -> bytes:
+def link(kind: int, index: int, *attributes: bytes, family: int = 0, flags: int = 0) -> bytes:
     """What rtnetlink tells of an interface: nlmsghdr, ifinfomsg."""
-    body = struct.pack("=BxHiII", 0, 1, index, 0, 0)
+    body = struct.pack("=BxHiII", family, 1, index, flags, 0) + b"".join(attributes)
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
@@ -66,7 +81,7 @@ def table_watch(
     fake: FakeNetlink, agent: FakeAgent, observe: Callable[[], None] = lambda: None
 ) -> TableWatch:
     """A watch whose kernel is a test."""
-    return made_with(fake, lambda: TableWatch(agent, PORT, observe))  # type: ignore[arg-type]  # what it uses of one
+    return made_with(fake, lambda: TableWatch(agent.repair, agent, observe))  # type: ignore[arg-type]  # what it uses of one
 
 
 def node_watch(fake: FakeNetlink, agent: FakeAgent, *more: str) -> NodeWatch:
@@ -110,20 +125,53 @@ async def watch_table(agent: FakeAgent, fake: FakeNetlink, answers: list[Answer]
 async def test_a_table_that_may_have_been_changed_is_repaired(
     fake: FakeNetlink, told: list[Answer]
 ) -> None:
-    agent = FakeAgent(True)
+    agent = FakeAgent()
     assert await watch_table(agent, fake, told) == 1
     assert agent.asked == 1
 
 
-async def test_a_table_that_proves_whole_is_no_repair(fake: FakeNetlink) -> None:
-    assert await watch_table(FakeAgent(False), fake, [change()]) == 0
+@pytest.mark.parametrize(
+    ("transactions", "told_of_it", "repairs"),
+    [
+        (1, errno.ENOBUFS, 1),
+        (1, change(), 1),
+        (2, errno.ENOBUFS, 2),
+        (2, change(), 2),
+        (2, change(table="somebody's"), 1),
+    ],
+    ids=[
+        "its own messages were too many",
+        "another came just before it",
+        "too many, and there was another",
+        "another came after it",
+        "another came after it, to another table",
+    ],
+)
+async def test_a_repair_is_repeated_if_the_table_may_have_been_changed_after_it(
+    fake: FakeNetlink,
+    transactions: int,
+    told_of_it: Answer,
+    repairs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "_RETRY", 0)
+    agent = FakeAgent(transactions)
+    watch = table_watch(fake, agent)
+    fake.answers = [change(), errno.EAGAIN, told_of_it, errno.EAGAIN]
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run())
+        async with asyncio.timeout(5):
+            for _ in range(50):  # as often as it can have to do with so little
+                await asyncio.sleep(0)
+        running.cancel()
+    assert agent.asked == repairs
 
 
 async def test_a_repair_that_fails_is_tried_again(
     fake: FakeNetlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "_RETRY", 0)
-    agent = FakeAgent(KernelUnsure("ENOBUFS"), True)
+    agent = FakeAgent(KernelUnsure("ENOBUFS"))
     fake.answers = [change()]
     repaired = asyncio.Event()
     watch = table_watch(fake, agent, repaired.set)
@@ -165,17 +213,18 @@ def test_what_else_goes_wrong_is_not_hidden(fake: FakeNetlink) -> None:
 
 
 async def watch_node(
-    agent: FakeAgent, fake: FakeNetlink, looks: list[tuple[set[str], dict[str, int]]]
+    agent: FakeAgent, fake: FakeNetlink, looks: list[tuple[set[str], dict[int, str]]]
 ) -> None:
     """Until there is nothing more to look at."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def look() -> tuple[frozenset[Address], dict[str, int]]:
+    def look() -> tuple[frozenset[Address], dict[int, Link]]:
         if not looks:
             loop.call_soon_threadsafe(ended.set)
             return frozenset(), {}
-        addresses, links = looks.pop(0)
+        addresses, names = looks.pop(0)
+        links = {index: Link(index=index, name=name) for index, name in names.items()}
         return frozenset(map(Address.parse, addresses)), links
 
     with pytest.MonkeyPatch.context() as patch:
@@ -206,15 +255,37 @@ async def test_an_interface_that_is_gone_is_told_at_once_and_found_by_a_look(
     agent = FakeAgent()
     agent.indexes = frozenset((3, 4))
     fake.answers = [link(NEWLINK, 4) + link(DELLINK, 9)]
-    await watch_node(agent, fake, [(set(), {"box3": 3, "box4": 4}), (set(), {"box4": 4})])
+    await watch_node(agent, fake, [(set(), {3: "box3", 4: "box4"}), (set(), {4: "box4"})])
     assert agent.gone[:2] == [9, 3]
+
+
+async def test_what_an_interface_is_now_is_told_at_once_and_found_by_a_look(
+    fake: FakeNetlink,
+) -> None:
+    agent = FakeAgent()
+    agent.indexes = frozenset((3, 4))
+    port = attribute(3, b"box4\0"), attribute(10, struct.pack("=I", 8))
+    fake.answers = [link(NEWLINK, 4, *port, flags=1)]
+    await watch_node(agent, fake, [(set(), {3: "renamed"}), (set(), {})])
+    assert agent.links[:2] == [
+        Link(index=3, name="renamed"),
+        Link(index=4, name="box4", master=8, is_up=True),
+    ]
+
+
+async def test_a_port_that_leaves_its_bridge_is_not_gone(fake: FakeNetlink) -> None:
+    """A bridge tells of it by the message for a removed interface, in its own family."""
+    agent = FakeAgent()
+    fake.answers = [link(DELLINK, 9, family=7) + link(DELLINK, 8)]
+    await watch_node(agent, fake, [(set(), {}), (set(), {})])
+    assert agent.gone == [8]
 
 
 async def test_notifications_that_were_lost_are_a_reason_to_look(fake: FakeNetlink) -> None:
     agent = FakeAgent()
     agent.indexes = frozenset((3,))
     fake.answers = [errno.ENOBUFS]
-    await watch_node(agent, fake, [(set(), {"box3": 3}), (set(), {})])
+    await watch_node(agent, fake, [(set(), {3: "box3"}), (set(), {})])
     assert agent.gone[0] == 3
 
 
@@ -231,5 +302,5 @@ async def test_what_else_goes_wrong_with_the_node_is_not_hidden(fake: FakeNetlin
 )
 def test_what_cannot_be_read_of_links_removes_none(fake: FakeNetlink, told: bytes) -> None:
     agent = FakeAgent()
-    node_watch(fake, agent)._see_removed_links(told)
+    node_watch(fake, agent)._act_on(told)
     assert agent.gone == []

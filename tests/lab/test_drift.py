@@ -17,9 +17,9 @@ from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import Nftables, open_nftables
-from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared, Table
+from boxwall_agent.wanted import after_entries
 from boxwall_agent.watching import TableWatch
 from fakes.kernel import FakeSwitch
 from lab.namespaces import inside
@@ -36,7 +36,7 @@ class Watched:
         )
         in_force = InForce(nft, Table(shared), TableFlags.NONE)
         self.enforcer = Enforcer(in_force, GrantPool(), FakeSwitch())
-        self.enforcer.start([], Restored(), leases={}, replace_table=False)
+        self.enforcer.start([], None, leases={})
         self.enforcer.attach("b1", [interface])
         self._repaired = asyncio.Event()
         self._lab = lab
@@ -121,5 +121,6 @@ async def test_a_rule_that_is_replaced_by_another_is_put_right(watched: Watched)
 async def test_other_tables_and_our_own_changes_are_no_reason_to_repair(watched: Watched) -> None:
     async with watched.watching():
         await watched.nft("add", "table", "inet", "other")
-        watched.enforcer.apply([PolicySet(box_id="b1", uid="u", revision=1, policy=AllowAll())])
+        entry = PolicySet(box_id="b1", uid="u", revision=1, policy=AllowAll())
+        watched.enforcer.put(after_entries(watched.enforcer.hosted, [entry]))
         assert not await watched.repaired(0.3)

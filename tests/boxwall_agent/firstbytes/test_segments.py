@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from boxwall.policy import Address
 from boxwall_agent.firstbytes.flow import Segment
-from boxwall_agent.firstbytes.segments import Ends, read_segment
+from boxwall_agent.firstbytes.segments import read_segment
+from boxwall_agent.packets import Ends
 from lab.packets import ip_packet, tcp, udp
 
 FOUR = ("10.77.1.2", "1.1.1.1")

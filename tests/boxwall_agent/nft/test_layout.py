@@ -112,9 +112,18 @@ def test_with_names_there_are_only_more_rules() -> None:
 def test_the_queue_is_followed_by_a_drop() -> None:
     """Without a listener the kernel drops; a listener that accepts does not come back here."""
     rules = list(layout.rules(WITH_NAMES))
-    for rule, following in pairwise(rules):
-        if rule.expressions[-1] == WITH_NAMES.queue:
-            assert following == Rule(rule.chain, (verdict(Verdict.DROP),))
+    drops = {
+        "inspect": verdict(Verdict.GOTO, "discard"),
+        "inspect_answer": verdict(Verdict.GOTO, "discard_in"),
+    }
+    followed = [
+        following for rule, following in pairwise(rules) if rule.expressions[-1] == WITH_NAMES.queue
+    ]
+    assert followed == [Rule(chain, (drop,)) for chain, drop in drops.items()]
+    for chain in ("discard", "discard_in"):
+        assert [rule for rule in rules if rule.chain == chain][-1].expressions == (
+            verdict(Verdict.DROP),
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["IPv4", "IPv6"])
