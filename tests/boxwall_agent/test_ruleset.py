@@ -40,7 +40,8 @@ IDENTITY = {
     *(
         Element(name, INDEX)
         for name in (
-            *("refused", "spoofed", "refused_in", "limited", "records", "too_fast", "too_much"),
+            *("hosted", "refused", "spoofed", "refused_in", "limited", "dropped"),
+            *("records", "too_fast", "too_much"),
         )
     ),
 }
