@@ -56,11 +56,6 @@ class Enforcer:
         """The boxes, by id."""
         return self._hosted
 
-    @property
-    def enforces_names(self) -> bool:
-        """Whether `allowed_domains` mean anything on this node."""
-        return self._in_force.shared.naming is not None
-
     def hosted_on(self, index: int) -> Hosted | None:
         """The box whose interface has this index, or None."""
         box_id = self._by_index.get(index)

@@ -30,7 +30,9 @@ class Leasing:
     here.
     """
 
-    def __init__(self, in_force: InForce, grants: GrantPool, bounds: LeaseBounds) -> None:
+    def __init__(
+        self, in_force: InForce, grants: GrantPool, bounds: LeaseBounds = LeaseBounds()
+    ) -> None:
         self._in_force = in_force
         self._grants = grants
         self._bounds = bounds

@@ -167,7 +167,7 @@ def test_what_a_change_withdraws_is_refused_and_gone_from_the_kernel() -> None:
 def test_a_box_without_a_policy_reaches_nothing_and_it_is_said_why() -> None:
     bench = AskedBox(NAMES)
     bench.lease(API, FIVE)
-    bench.enforcer.apply([Removed(box_id="b1", revision=2)])
+    bench.says(Removed(box_id="b1", revision=2))
 
     for asked in ("api.example.com:443", "5.5.5.5:443", "8.8.8.8:53"):
         found = bench.ask(asked)

@@ -18,8 +18,6 @@ from boxwall_agent.marks import (
 )
 
 
-
-
 @pytest.fixture(autouse=True)
 def few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of sixteen million, ten."""

@@ -12,6 +12,7 @@ from boxwall_agent.leases import LeasesFull
 from boxwall_agent.leasing import Leasing, is_leasable, slots_of
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.expressions import host32
+from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Interface, closed
 from boxwall_agent.table import Shared, Table
 from fakes.kernel import FakeKernel, Seen
@@ -195,7 +196,8 @@ def test_leases_of_an_earlier_agent_are_taken_as_far_as_the_policy_allows() -> N
     bench.grant(API, ONE)
     bench.grant(CDN, TWO)
     earlier = list(bench.leasing.of("b1"))
-    again = Leasing(bench.in_force, GrantPool(100))
+    again = Leasing(bench.in_force, GrantPool())
+    found = Restored.of(bench.kernel.held)
     only_api = Hosted(
         box_id="b1",
         interfaces=bench.hosted.interfaces,
@@ -203,11 +205,23 @@ def test_leases_of_an_earlier_agent_are_taken_as_far_as_the_policy_allows() -> N
         policy=Custom(allowed_domains=(DomainPattern.parse("api.example.com"),)),
         message="",
     )
-    plan = again.restore(only_api, earlier, NOTHING)
+    plan = again.restore(only_api, earlier, NOTHING, found)
     assert plan.live == {1}
     assert plan.addresses == {ONE: 1}
     assert list(again.all()) == ["b1"]
     assert [one.name for one in again.of("b1")] == [API]
+    assert [one.name for _, one in again.take_withdrawn()] == [CDN]
+
+
+def test_a_lease_that_the_kernel_had_no_more_is_not_taken_over() -> None:
+    bench = Bench()
+    bench.grant(API, ONE)
+    on_one_interface = {one for one in bench.kernel.held if not one.key.startswith(host32(2))}
+    again = Leasing(bench.in_force, GrantPool())
+    earlier = list(bench.leasing.of("b1"))
+    plan = again.restore(bench.hosted, earlier, NOTHING, Restored.of(on_one_interface))
+    assert plan.live == set()
+    assert [one.name for _, one in again.take_withdrawn()] == [API]
 
 
 @pytest.mark.parametrize(

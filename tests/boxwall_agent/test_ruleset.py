@@ -18,6 +18,7 @@ from boxwall_agent.ruleset import (
     first_key,
     lease_slots,
     rules_of,
+    sealed,
 )
 from fakes.policy_strategies import POLICIES
 
@@ -49,9 +50,12 @@ def networks(*texts: str) -> tuple[Network, ...]:
     return tuple(map(Network.parse, texts))
 
 
+SEAL = b"1234"
+
+
 def rules(policy: Policy, before: BoxRules | None = None, first: int = 1) -> BoxRules:
     """What the policy comes to."""
-    return rules_of(BOX, policy, closed(BOX) if before is None else before, GrantPool(first))
+    return rules_of(BOX, policy, closed(BOX) if before is None else before, GrantPool(range(first)))
 
 
 def more(made: BoxRules) -> set[Element]:
@@ -156,7 +160,7 @@ def test_the_grants_of_a_policy_are_what_its_elements_say(policy: Policy) -> Non
     made = rules(policy)
     live = {one.key for one in made.elements if one.set == "live"}
     assert live == {INDEX + host32(grant) for grant in made.grants.values()}
-    restored = Restored.of(made.elements).rules_before(BOX, policy)
+    restored = Restored.of(sealed(made, BOX, SEAL).elements).rules_before(BOX, policy, SEAL)
     mine = {
         reason: grant
         for reason, grant in made.grants.items()
@@ -168,19 +172,19 @@ def test_the_grants_of_a_policy_are_what_its_elements_say(policy: Policy) -> Non
 
 
 def test_a_grant_that_was_not_in_force_is_not_restored() -> None:
-    made = rules(AllowAll())
+    made = sealed(rules(AllowAll()), BOX, SEAL)
     dead = [one for one in made.elements if one.set != "live"]
-    assert Restored.of(dead).rules_before(BOX, AllowAll()).grants == {}
-    assert Restored().rules_before(BOX, AllowAll()).grants == {}
+    assert Restored.of(made.elements).rules_before(BOX, AllowAll(), SEAL).grants == {None: 1}
+    assert Restored.of(dead).rules_before(BOX, AllowAll(), SEAL).grants == {}
+    assert Restored().rules_before(BOX, AllowAll(), SEAL).grants == {}
 
 
-def test_another_policy_finds_only_the_entries_it_shares() -> None:
-    made = rules(Custom(allowed_cidrs=networks("1.0.0.0/8", "2.0.0.0/8")))
-    found = Restored.of(made.elements)
-    other = Custom(allowed_cidrs=networks("2.0.0.0/8", "3.0.0.0/8"))
-    assert found.rules_before(BOX, other).grants == {Network.parse("2.0.0.0/8"): 2}
-    assert found.rules_before(BOX, None).grants == {}
-    assert found.rules_before(BOX, DenyAll()).grants == {}
+@pytest.mark.parametrize("seal", [b"", b"5678"], ids=["none", "of something else"])
+def test_without_the_seal_of_the_policy_no_grant_is_restored(seal: bytes) -> None:
+    made = rules(AllowAll())
+    found = Restored.of(sealed(made, BOX, seal).elements if seal else made.elements)
+    assert found.rules_before(BOX, AllowAll(), SEAL).grants == {}
+    assert found.is_open(BOX) == bool(seal)
 
 
 def test_leases_are_places_in_the_kernel() -> None:

@@ -3,7 +3,7 @@
 import time
 
 from boxwall.policy import ALWAYS_BLOCKED, Address, Destination, Name, Policy
-from boxwall.wire.entries import PolicySet
+from boxwall.wire.entries import Entry, PolicySet
 from boxwall_agent.audit import Connection
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError
@@ -15,9 +15,9 @@ from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.naming import Naming
-from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared, Table
+from boxwall_agent.wanted import after_entries
 from fakes.kernel import FakeKernel, FakeSwitch
 
 NAMING = Naming(dns_port=5300, relay_port=5301, http_ports=(80, 8080), queue=b"")
@@ -52,7 +52,7 @@ class AskedBox:
         self.connections_fail: KernelError | None = None
         in_force = InForce(self.kernel, Table(Shared(naming=naming)), TableFlags.NONE)
         self.enforcer = Enforcer(in_force, GrantPool(), FakeSwitch())
-        self.enforcer.start([], Restored(), leases={}, replace_table=False)
+        self.enforcer.start([], None, leases={})
         self.enforcer.attach(
             "b1", [Interface(name="box1", index=1, addresses=(Address.parse("10.77.1.2"),))]
         )
@@ -69,8 +69,11 @@ class AskedBox:
     def enforce(self, policy: Policy) -> None:
         """Put it in force."""
         self.revision += 1
-        entry = PolicySet(box_id="b1", uid="u1", revision=self.revision, policy=policy)
-        self.enforcer.apply([entry])
+        self.says(PolicySet(box_id="b1", uid="u1", revision=self.revision, policy=policy))
+
+    def says(self, entry: Entry) -> None:
+        """The control plane does."""
+        self.enforcer.put(after_entries(self.enforcer.hosted, [entry]))
 
     def lease(self, name: Name, *addresses: Address) -> None:
         """A DNS answer has come."""

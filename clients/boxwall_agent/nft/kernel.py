@@ -38,6 +38,9 @@ BUFFER_BYTES: Final = 64 << 20
 """A transaction of 10,000 boxes is one message of some megabytes."""
 
 _RECEIVE_BYTES: Final = 1 << 18
+_NO_NETLINK: Final = (
+    "netlink to netfilter cannot be used ({}); load the modules nfnetlink and nf_tables"
+)
 _TRIES: Final = 5
 """To read what others are changing."""
 
@@ -80,7 +83,7 @@ class Nftables:
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
             )
         except OSError as exc:
-            raise KernelUnusable(f"netlink cannot be used: {exc.strerror}") from exc
+            raise KernelUnusable(_NO_NETLINK.format(exc.strerror)) from exc
         for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
             # Refused without CAP_NET_ADMIN, which the first transaction will tell better.
             with contextlib.suppress(PermissionError):
