@@ -3,7 +3,6 @@ what was closed stays closed.
 """
 
 import asyncio
-import contextlib
 import itertools
 import resource
 import shutil
@@ -56,10 +55,10 @@ def test_killed_during_updates_a_connection_that_an_update_cut_stays_cut(
         for to in (CUT, NEVER)
     ]
     seen = set()
-    with Flood(box.name, flows, pause=0.001).going(), KernelChanges(here) as changes:
+    with Flood(box.name, flows, pause=0.001).going():
         for number in range(2 * request.config.getoption("--kills")):
             with Updates(here):
-                changes.wait(after=number % 7)
+                wait_for_kernel_change(here, after=number % 7)
                 here.agent.signal(signal.SIGKILL)
             seen |= arrived(here.lab)
             here.agent.start()
@@ -74,30 +73,16 @@ def test_killed_during_updates_a_connection_that_an_update_cut_stays_cut(
     living.close()
 
 
-class KernelChanges:
-    """Tells of transactions in the node at once."""
-
-    def __init__(self, here: Site) -> None:
-        with inside(here.lab.node.name):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        self._socket.bind((0, 0))
-        self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
-        self._socket.settimeout(10)
-
-    def __enter__(self) -> "KernelChanges":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def wait(self, *, after: int) -> None:
-        """Return at the transaction that follows so many."""
-        with contextlib.suppress(BlockingIOError):
-            while self._socket.recv(1 << 18, socket.MSG_DONTWAIT):
-                pass
-        for _ in range(after + 1):
-            while not is_end_of_transaction(self._socket.recv(1 << 18)):
-                pass
+def wait_for_kernel_change(here: Site, *, after: int) -> None:
+    """Return at once at the end of the transaction in the node that follows so many."""
+    with inside(here.lab.node.name):
+        listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    with listening:
+        listening.bind((0, 0))
+        listening.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        listening.settimeout(10)
+        while after >= 0:
+            after -= is_end_of_transaction(listening.recv(1 << 18))
 
 
 def is_end_of_transaction(data: bytes) -> bool:
