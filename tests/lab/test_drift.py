@@ -110,7 +110,9 @@ async def test_a_rule_that_is_replaced_by_another_is_put_right(watched: Watched)
     meant = await watched.listing()
     rules = await watched.nft("-a", "list", "chain", "inet", "boxwall", "prerouting")
     (handle,) = (
-        line.rsplit("handle ", 1)[1] for line in rules.splitlines() if "iif @hosted" in line
+        line.rsplit("handle ", 1)[1]
+        for line in rules.splitlines()
+        if line.strip().startswith("iif @hosted")
     )
     async with watched.watching():
         await watched.nft(*f"replace rule inet boxwall prerouting handle {handle} accept".split())
