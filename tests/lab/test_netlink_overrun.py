@@ -64,7 +64,7 @@ def test_notifications_that_do_not_fit_are_doubt(lab: Lab, kernel: Kernel) -> No
     box = lab.box()
     kernel.attach(box)
     with inside(lab.node.name):
-        watch = TableWatch(None, kernel.nft.port, lambda: None)  # type: ignore[arg-type]  # not asked here
+        watch = TableWatch(lambda: None, kernel.nft, lambda: None)
     kernel.enforce(box, AllowAll())
     assert not watch._read_all(), "our own"
     watch._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
