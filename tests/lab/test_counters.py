@@ -92,7 +92,7 @@ def test_a_box_with_too_many_connections_opens_no_more_and_keeps_those_it_has(
         assert reaches(modest, OUTSIDE)
         near.sendall(b"alive")
         assert near.recv(5) == b"alive"
-        refusals = here.must("refusals", "b1")["refusals"]
+        refusals = eventually(lambda: here.must("refusals", "b1")["refusals"], bool)
         assert {one["reason"] for one in refusals} == {"RATE_LIMITED"}
         eventually(lambda: reaches(greedy, OUTSIDE), True.__eq__, patience=20)
         near.close()

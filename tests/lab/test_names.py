@@ -63,7 +63,7 @@ def test_another_name_at_an_allowed_address_is_refused_and_its_server_hears_noth
         done = here.curl(box, url, "--insecure", "--resolve", f"evil.example.net:{port}:5.5.5.5")
         assert done.returncode != 0 or "refused: NAME_MISMATCH" in done.stdout
     assert "evil.example.net" not in here.web.names()
-    refusals = here.must("refusals", "b1")["refusals"]
+    refusals = eventually(lambda: here.must("refusals", "b1")["refusals"], bool)
     assert {one["reason"] for one in refusals} == {"NAME_MISMATCH"}
 
 
