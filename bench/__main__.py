@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import (
     agent_restart,
+    beside_etcd,
     credentials,
     decide,
     dns,
@@ -40,6 +41,7 @@ QUESTIONS: Sequence[Question] = (
     decide.QUESTION,
     updates.QUESTION,
     fanout.QUESTION,
+    beside_etcd.QUESTION,
     propagation.QUESTION,
     everything.QUESTION,
     reconnect.QUESTION,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -21,6 +21,8 @@ Call = Callable[[bytes], Awaitable[Any]]
 
 class Callers:
     """Runs in a process of its own; every method is one order of the parent."""
+
+    templates: Mapping[str, Callable[[], Template]] = TEMPLATES
 
     def __init__(self) -> None:
         self._number = 0
@@ -67,7 +69,7 @@ class Callers:
     async def once(self, method: str, box: int) -> dict[str, Any]:
         """Call once; return when it began and ended (monotonic clock), and the answer."""
         self._number += 1
-        request = TEMPLATES[method]()(box, self._number)
+        request = self.templates[method]()(box, self._number)
         call = self._call(method)
         begin = time.monotonic()
         answer = await call(request)
@@ -99,7 +101,7 @@ class Callers:
         self, method: str, boxes: int, callers: int, seconds: float, warm: float = 0.2
     ) -> dict[str, Any]:
         """Keep `callers` calling for some seconds; each calls again when it is answered."""
-        template = TEMPLATES[method]()
+        template = self.templates[method]()
         calls = [self._call(method, caller) for caller in range(callers)]
         for length in (warm, seconds):
             latencies: list[float] = []

@@ -21,15 +21,16 @@ OPTIONS = [
 ]
 
 
-def connect(path: str) -> grpc.aio.Channel:
-    """Return a channel with a connection of its own."""
-    return grpc.aio.insecure_channel(f"unix:{path}", options=OPTIONS)
+def connect(place: str) -> grpc.aio.Channel:
+    """Return a channel with a connection of its own, to a socket's path or to HOST:PORT."""
+    target = f"unix:{place}" if place.startswith("/") else place
+    return grpc.aio.insecure_channel(target, options=OPTIONS)
 
 
 def connect_over_tcp(target: str, ca: str = "") -> grpc.aio.Channel:
     """Return a channel to HOST:PORT; over TLS if `ca` names a file of trusted certificates."""
     if not ca:
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
+        return connect(target)
     trusted = grpc.ssl_channel_credentials(Path(ca).read_bytes())
     return grpc.aio.secure_channel(target, trusted, options=OPTIONS)
 

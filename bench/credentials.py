@@ -1,6 +1,5 @@
 """What do TLS and tokens cost, for each call and for each connection?"""
 
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ from typing import Any
 
 from bench.answers import Answer, Growth, Row
 from bench.figures import Spread, ratios
-from bench.harness import Bench, Question, in_turn, server_command
+from bench.harness import Bench, Question, free_port, in_turn, server_command
 from bench.messages import GET
 from bench.processes import Actor, Child
 from bench.procfs import cpu_seconds
@@ -71,7 +70,7 @@ async def ask(bench: Bench) -> list[Answer]:
 
 @asynccontextmanager
 async def _serving(bench: Bench, flags: list[str], ca: str, token: str) -> AsyncIterator[Side]:
-    target = f"127.0.0.1:{_free_port()}"
+    target = f"127.0.0.1:{free_port()}"
     store = f"sqlite:{bench.fresh('store.db')}"
     common = ["--listen", target, "--store", store, "--metrics-listen", "off"]
     child = await bench.processes.spawn("boxwall", [*server_command(), *common, *flags])
@@ -150,12 +149,6 @@ def _credentials(bench: Bench) -> tuple[list[str], str, str]:
 
 def _boxwall() -> list[str]:
     return [str(Path(sys.executable).parent / "boxwall")]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _add_growth(answer: Answer) -> None:

@@ -23,6 +23,8 @@ AT_ONCE = 250
 class Streams:
     """Many streams to one server, over connections that they share."""
 
+    method = STREAM
+
     def __init__(self) -> None:
         self._channels: list[grpc.aio.Channel] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -34,7 +36,8 @@ class Streams:
 
     def _open(self, number: int) -> Opened:
         channel = self._channels[number % len(self._channels)]
-        return channel.stream_stream(STREAM, request_serializer=None, response_deserializer=None)()
+        method = self.method
+        return channel.stream_stream(method, request_serializer=None, response_deserializer=None)()
 
     def _start(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -93,13 +96,19 @@ class Watchers(Streams):
             await self._all_told.wait()
         return {"last": max(self._arrivals), "sample": thinned(self._arrivals)}
 
-    async def _watch(self, number: int, gate: asyncio.Semaphore) -> None:
+    def _subscribe(self, number: int) -> bytes:
         subscribe = stream_pb2.Subscribe(node_id=f"watcher-{number}", all_boxes=True)
+        return Request(subscribe=subscribe).SerializeToString()
+
+    def _has_change(self, frame: bytes) -> bool:
+        return Response.FromString(frame).HasField("changes")
+
+    async def _watch(self, number: int, gate: asyncio.Semaphore) -> None:
         while True:
             try:
                 async with gate:
                     call = self._open(number)
-                    await call.write(Request(subscribe=subscribe).SerializeToString())
+                    await call.write(self._subscribe(number))
                     await call.read()
                 break
             except grpc.aio.AioRpcError as error:
@@ -108,7 +117,7 @@ class Watchers(Streams):
         if self._open_now == self._count:
             self._all_open.set()
         while isinstance(frame := await call.read(), bytes):
-            if Response.FromString(frame).HasField("changes"):
+            if self._has_change(frame):
                 self._arrivals.append(time.monotonic())
                 if len(self._arrivals) == self._count:
                     self._all_told.set()

@@ -1,6 +1,7 @@
 """What every question needs: servers, actors, rounds in turn."""
 
 import asyncio
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,16 +21,18 @@ ROUNDS = 5
 
 @dataclass(slots=True)
 class Server:
-    """A server in a process of its own, Boxwall's or the baseline, on a unix socket."""
+    """A server in a process of its own, Boxwall's or the baseline, mostly on a unix socket."""
 
     child: Child
     socket: Path
     database: Path | None = None
+    target: str = ""
+    """HOST:PORT instead of a socket."""
 
     @property
     def path(self) -> str:
-        """The socket, as actors want it."""
-        return str(self.socket)
+        """Where it is, as actors want it."""
+        return self.target or str(self.socket)
 
     @property
     def memory(self) -> int:
@@ -68,7 +71,7 @@ class Bench:
     @property
     def rounds(self) -> int:
         """How many rounds a figure is the median of. A quick run shows that all of it works."""
-        return self.pick(3, ROUNDS + 2)
+        return self.pick(2, ROUNDS)
 
     def fresh(self, name: str) -> Path:
         """Return a path in the run's directory that nothing uses yet."""
@@ -76,7 +79,7 @@ class Bench:
         return self.directory / f"{self._count:03d}-{name}"
 
     async def start_boxwall(
-        self, database: Path | None = None, socket: Path | None = None
+        self, database: Path | None = None, socket: Path | None = None, target: str = ""
     ) -> Server:
         """Start the control plane with its defaults. It may not accept connections yet."""
         database = database or self.fresh("store.db")
@@ -84,13 +87,13 @@ class Bench:
         argv = [
             *server_command(),
             "--listen",
-            f"unix:{socket}",
+            target or f"unix:{socket}",
             "--store",
             f"sqlite:{database}",
             "--metrics-listen",
             "off",
         ]
-        return Server(await self.processes.spawn("boxwall", argv), socket, database)
+        return Server(await self.processes.spawn("boxwall", argv), socket, database, target)
 
     async def start_baseline(self) -> Server:
         """Start the empty server. It may not accept connections yet."""
@@ -99,9 +102,11 @@ class Bench:
         return Server(child, socket)
 
     @asynccontextmanager
-    async def boxwall(self, database: Path | None = None) -> AsyncIterator[Server]:
+    async def boxwall(
+        self, database: Path | None = None, target: str = ""
+    ) -> AsyncIterator[Server]:
         """Run the control plane for as long as the context lasts; see `accepting`."""
-        server = await self.start_boxwall(database)
+        server = await self.start_boxwall(database, target=target)
         try:
             yield server
         finally:
@@ -199,6 +204,13 @@ async def accepting(server: Server) -> None:
         else:
             writer.close()
             return
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def server_command() -> list[str]:

@@ -21,7 +21,9 @@ CAN = "/bench.Baseline/Can"
 PAGE_SIZE = 100
 STREAMS_PER_CONNECTION = 100
 
-_BOX = b"box-99999999"
+BOX = b"box-99999999"
+"""In a template: where the id of a box goes."""
+
 _NUMBER = b"88888888"
 _CENTURY = b"155"
 _UNIT = b"166"
@@ -58,7 +60,7 @@ class Template:
         return (
             self._request.replace(_CENTURY, b"1%02d" % (number // 100 % 100))
             .replace(_UNIT, b"1%02d" % (number % 100))
-            .replace(_BOX, b"box-%08d" % box)
+            .replace(BOX, b"box-%08d" % box)
             .replace(_NUMBER, b"%08d" % (number % 100_000_000))
         )
 
@@ -69,9 +71,7 @@ def update(wait: float = 0.0, custom: policy_pb2.CustomPolicy | None = None) -> 
     `custom`: the policy, else one of five entries.
     """
     policy = five_entries() if custom is None else policy_pb2.NetworkPolicy(custom=custom)
-    request = box_service_pb2.UpdateNetworkPolicyRequest(
-        box_id=_BOX.decode(), network_policy=policy
-    )
+    request = box_service_pb2.UpdateNetworkPolicyRequest(box_id=BOX.decode(), network_policy=policy)
     if wait:
         request.wait_timeout.CopyFrom(Duration(seconds=round(wait)))
     return Template(request.SerializeToString())
@@ -80,13 +80,13 @@ def update(wait: float = 0.0, custom: policy_pb2.CustomPolicy | None = None) -> 
 def create() -> Template:
     """Return CreateBox."""
     box = box_pb2.Box(name="a box", labels={"team": "search"}, network_policy=five_entries())
-    request = box_service_pb2.CreateBoxRequest(box=box, box_id=_BOX.decode())
+    request = box_service_pb2.CreateBoxRequest(box=box, box_id=BOX.decode())
     return Template(request.SerializeToString())
 
 
 def get() -> Template:
     """Return GetBox."""
-    request = box_service_pb2.GetBoxRequest(box_id=_BOX.decode())
+    request = box_service_pb2.GetBoxRequest(box_id=BOX.decode())
     return Template(request.SerializeToString())
 
 

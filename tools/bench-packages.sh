@@ -8,11 +8,12 @@ missing=()
 command -v dnsmasq > /dev/null || missing+=(dnsmasq-base)
 command -v unbound > /dev/null || missing+=(unbound)
 command -v dnsperf > /dev/null || missing+=(dnsperf)
+command -v etcd > /dev/null || missing+=(etcd-server)
 if [ ${#missing[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     exit 0
 fi
 echo "installing for the benchmarks: ${missing[*]}" >&2
-# Debian starts a resolver when it is installed. Only the benchmark's own shall run.
+# Debian starts a server when it is installed. Only the benchmark's own shall run.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
@@ -21,6 +22,10 @@ if [ ! -e "$policy" ]; then
 fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" > /dev/null
-if [[ " ${missing[*]} " == *" unbound "* ]] && [ -d /run/systemd/system ]; then
-    systemctl disable --quiet unbound.service
+if [ -d /run/systemd/system ]; then
+    for package in unbound etcd-server; do
+        if [[ " ${missing[*]} " == *" $package "* ]]; then
+            systemctl disable --quiet "${package%-server}.service"
+        fi
+    done
 fi
