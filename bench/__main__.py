@@ -23,6 +23,7 @@ from bench import (
     everything,
     fanout,
     forwarding,
+    growth,
     kernel_apply,
     memory,
     names,
@@ -35,11 +36,12 @@ from bench import (
 from bench.harness import Bench, Question
 from bench.machine import describe
 from bench.processes import Processes
-from bench.report import Outcome, Run, write
+from bench.report import Outcome, Run, quote, write
 
 QUESTIONS: Sequence[Question] = (
     decide.QUESTION,
     updates.QUESTION,
+    growth.QUESTION,
     fanout.QUESTION,
     beside_etcd.QUESTION,
     propagation.QUESTION,
@@ -57,6 +59,7 @@ QUESTIONS: Sequence[Question] = (
     names.QUESTION,
 )
 
+HERE = Path(__file__).parent
 PATIENCE = 4.0
 """A question that takes so many times as long as it should is given up."""
 
@@ -68,15 +71,23 @@ def main() -> int:
     names = [question.name for question in QUESTIONS]
     parser.add_argument("--only", action="append", choices=names, help="ask only this (repeatable)")
     parser.add_argument("--directory", type=Path, help="where stores are put: a disk, not memory")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="of the report")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="where the report is written: bench for a whole run, else bench/partial",
+    )
     options = parser.parse_args()
     chosen = [q for q in QUESTIONS if not options.only or q.name in options.only]
+    whole = not options.quick and len(chosen) == len(QUESTIONS)
+    output = options.output or (HERE if whole else HERE / "partial")
     _raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="boxwall-bench-", dir=_disk(options)) as directory:
         run = asyncio.run(_run(chosen, quick=options.quick, directory=Path(directory)))
-    options.output.mkdir(parents=True, exist_ok=True)
-    write(run, options.output)
-    _say(f"wrote report.md and results.json ({sum(o.seconds for o in run.outcomes):.0f} s)")
+    output.mkdir(parents=True, exist_ok=True)
+    write(run, output)
+    if whole and output == HERE:
+        quote(run, HERE)
+    _say(f"wrote {output}/report.md and results.json ({_minutes(run)})")
     return 0
 
 
@@ -86,16 +97,24 @@ async def _run(chosen: Sequence[Question], *, quick: bool, directory: Path) -> R
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     machine = describe(directory)
-    planned = sum(question.seconds_quick if quick else question.seconds_full for question in chosen)
-    _say(f"{len(chosen)} questions, about {planned:.0f} s")
+    bench = Bench(quick, directory, Processes(directory), alone=len(chosen) == 1)
+    expected = [question.seconds(bench) for question in chosen]
+    _say(f"{len(chosen)} questions, about {sum(expected) / 60:.1f} minutes")
     outcomes = []
-    bench = Bench(quick, directory, Processes(directory))
-    for number, question in enumerate(chosen, start=1):
-        expected = question.seconds_quick if quick else question.seconds_full
-        _say(f"[{number}/{len(chosen)}] {question.name}: about {expected:.0f} s")
-        outcomes.append(await _ask(question, bench, max(60.0, expected * PATIENCE)))
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    return Run(quick=quick, date=date, machine=machine, outcomes=outcomes)
+    for number, question in enumerate(chosen):
+        left = sum(expected[number:])
+        _say(
+            f"[{number + 1}/{len(chosen)}] {question.name}: about {expected[number]:.0f} s; "
+            f"all that is left, {left / 60:.1f} minutes"
+        )
+        outcomes.append(await _ask(question, bench, max(60.0, expected[number] * PATIENCE)))
+    return Run(
+        quick=quick,
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        machine=machine,
+        outcomes=outcomes,
+        not_asked=[question.name for question in QUESTIONS if question not in chosen],
+    )
 
 
 async def _ask(question: Question, bench: Bench, patience: float) -> Outcome:
@@ -112,6 +131,8 @@ async def _ask(question: Question, bench: Bench, patience: float) -> Outcome:
     seconds = time.monotonic() - begin
     _say(f"    took {seconds:.0f} s")
     for answer in answers:
+        if answer.left_out:
+            _say(f"    {answer.title}: not measured here: {answer.left_out}")
         for row in answer.rows:
             verdict = f"  {row.verdict}" if row.verdict else ""
             ratio = f"  ratio {row.ratio.middle:.3g}" if row.ratio else ""
@@ -137,6 +158,10 @@ def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _minutes(run: Run) -> str:
+    return f"{sum(outcome.seconds for outcome in run.outcomes) / 60:.1f} minutes"
 
 
 def _say(text: str) -> None:

@@ -73,7 +73,7 @@ async def ask(bench: Bench) -> list[Answer]:
     )
     reason = why_not()
     if reason:
-        answer.remarks.append(f"Not measured here: {reason}.")
+        answer.left_out = reason
         return [answer]
     async with AsyncExitStack() as stack:
         sizes = (0, *bench.pick((10, 30, 100), (10, 100, 1_000)))

@@ -91,11 +91,19 @@ class Growth:
     costs: Sequence[float]
 
     @property
+    def exponent(self) -> float:
+        """What was fitted. 0: it does not grow; 1: it grows as the size does."""
+        return exponent(self.sizes, self.costs)
+
+    @property
+    def between(self) -> str:
+        """Say from which size to which."""
+        return f"{min(self.sizes):,.0f} to {max(self.sizes):,.0f}"
+
+    @property
     def text(self) -> str:
         """Say it with the fitted exponent."""
-        low, high = min(self.sizes), max(self.sizes)
-        fitted = exponent(self.sizes, self.costs)
-        return f"{self.what}: size to the power {fitted:.2f} (from {low:,.0f} to {high:,.0f})"
+        return f"{self.what}: size to the power {self.exponent:.2f} (from {self.between})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,3 +128,5 @@ class Answer:
     growth: list[Growth] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    left_out: str = ""
+    """Why there is no row on this machine."""

@@ -55,7 +55,7 @@ async def ask(bench: Bench) -> list[Answer]:
     reason = etcd.missing()
     if reason:
         for answer in (writes, changes):
-            answer.remarks.append(f"Not measured here: {reason}.")
+            answer.left_out = reason
         return [writes, changes]
     async with _sides(bench) as (ours, other):
         await ours.callers.call("create", boxes=BOXES)

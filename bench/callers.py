@@ -2,14 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
 
 from bench.connections import connect, connect_over_tcp, first_answer, unary
 from bench.figures import quantile, thinned
-from bench.messages import CAN, CREATE, LIST, TEMPLATES, UPDATE, Template, list_page, update
+from bench.messages import (
+    CAN,
+    CREATE,
+    LIST,
+    TEMPLATES,
+    UPDATE,
+    Template,
+    list_page,
+    so_many_entries,
+    update,
+)
 from boxwall.v1 import box_pb2, box_service_pb2, policy_pb2
 
 MAX_CONNECTIONS = 4
@@ -65,6 +76,11 @@ class Callers:
     async def can(self, name: str, response: str) -> None:
         """Tell a baseline what to answer, in hexadecimal."""
         await self._call(CAN)(name.encode() + b"\0" + bytes.fromhex(response))
+
+    async def use_entries(self, count: int) -> None:
+        """Make updates with policies of so many entries from now on."""
+        larger = partial(update, custom=so_many_entries(count))
+        self.templates = {**self.templates, UPDATE: larger}
 
     async def once(self, method: str, box: int) -> dict[str, Any]:
         """Call once; return when it began and ended (monotonic clock), and the answer."""
@@ -142,6 +158,17 @@ class Callers:
     async def states(self) -> dict[str, list[Any]]:
         """Read every box: its revision and how far it is enforced."""
         found: dict[str, list[Any]] = {}
+        async for page in self._pages():
+            for box in page.boxes:
+                enforced = box.enforcement.state == box_pb2.Enforcement.STATE_ENFORCED
+                found[box.id] = [box.policy_revision, enforced]
+        return found
+
+    async def list_all(self) -> int:
+        """Read every box; return how many there are."""
+        return sum([len(page.boxes) async for page in self._pages()])
+
+    async def _pages(self) -> AsyncIterator[box_service_pb2.ListBoxesResponse]:
         request = box_service_pb2.ListBoxesRequest.FromString(list_page()(0, 0))
         request.page_size = 1_000
         call = self._call(LIST)
@@ -149,11 +176,9 @@ class Callers:
             page = box_service_pb2.ListBoxesResponse.FromString(
                 await call(request.SerializeToString())
             )
-            for box in page.boxes:
-                enforced = box.enforcement.state == box_pb2.Enforcement.STATE_ENFORCED
-                found[box.id] = [box.policy_revision, enforced]
+            yield page
             if not page.next_page_token:
-                return found
+                return
             request.page_token = page.next_page_token
 
     def _call(self, method: str, caller: int = 0) -> Call:

@@ -57,7 +57,7 @@ async def ask(bench: Bench) -> list[Answer]:
     reason = why_not() or resolvers.missing()
     if reason:
         for answer in (added, rate):
-            answer.remarks.append(f"Not measured here: {reason}.")
+            answer.left_out = reason
         return [added, rate]
     found: list[Measured] = []
     for boxes, of_these in cells(bench).items():

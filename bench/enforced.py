@@ -41,7 +41,7 @@ async def ask(bench: Bench) -> list[Answer]:
     reason = why_not()
     if reason:
         for answer in answers.values():
-            answer.remarks.append(f"Not measured here: {reason}.")
+            answer.left_out = reason
         return list(answers.values())
     samples: dict[str, list[float]] = {}
     for boxes in bench.pick((10, 30, 100), (10, 100, 1_000)):

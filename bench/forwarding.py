@@ -71,7 +71,7 @@ async def ask(bench: Bench) -> list[Answer]:
     )
     reason = why_not()
     if reason:
-        answer.remarks.append(f"Not measured here: {reason}.")
+        answer.left_out = reason
         return [answer]
     found: dict[int, dict[str, Rounds]] = {}
     async with _site(bench) as site:

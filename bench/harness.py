@@ -1,6 +1,7 @@
 """What every question needs: servers, actors, rounds in turn."""
 
 import asyncio
+import shutil
 import socket
 import sys
 import time
@@ -61,6 +62,8 @@ class Bench:
     directory: Path
     processes: Processes
     """Of the question that is being asked: they end with it."""
+    alone: bool = False
+    """Whether only one question is asked."""
     _count: int = 0
     _filled: dict[int, Path] = field(default_factory=dict)
 
@@ -148,7 +151,7 @@ class Bench:
                 copy_store(self._filled[max(smaller)], path)
             async with self.actor("bench.prefill:Filler") as filler:
                 first = max(smaller, default=0)
-                await filler.call("fill", path=str(path), first=first, until=boxes, timeout=300.0)
+                await filler.call("fill", path=str(path), first=first, until=boxes, timeout=900.0)
             self._filled[boxes] = path
         return self._filled[boxes]
 
@@ -164,7 +167,7 @@ def copy_store(source: Path, target: Path) -> None:
     for suffix in ("", "-wal"):
         part = source.with_name(source.name + suffix)
         if part.exists():
-            target.with_name(target.name + suffix).write_bytes(part.read_bytes())
+            shutil.copyfile(part, target.with_name(target.name + suffix))
 
 
 def store_bytes(path: Path) -> int:
@@ -229,3 +232,13 @@ class Question:
     seconds_quick: float
     seconds_full: float
     ask: Callable[[Bench], Awaitable[list[Answer]]]
+    seconds_alone: float | None = None
+    """If it takes another time when nothing else is asked."""
+
+    def seconds(self, bench: Bench) -> float:
+        """Return how long it should take in this run."""
+        if bench.quick:
+            return self.seconds_quick
+        if bench.alone and self.seconds_alone is not None:
+            return self.seconds_alone
+        return self.seconds_full

@@ -199,7 +199,7 @@ async def ask(bench: Bench) -> list[Answer]:
     )
     reason = why_not()
     if reason:
-        answer.remarks.append(f"Not measured here: {reason}.")
+        answer.left_out = reason
         return [answer]
     async with AsyncExitStack() as stack:
         sizes = []

@@ -16,7 +16,7 @@ def describe(directory: Path) -> dict[str, str]:
     """Return what a reader needs to judge the figures; nothing that names the machine."""
     load = os.getloadavg()[0]
     return {
-        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} usable cores",
+        "processor": f"{_processor()}, {_cores()} usable cores",
         "load when it began": f"{load:.2f} (other work on the machine makes figures worse)",
         "kernel": platform.release().split("-")[0],
         "file system of the stores": f"{_file_system(directory)}; 4 KiB append and fsync: "
@@ -29,16 +29,22 @@ def describe(directory: Path) -> dict[str, str]:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    known = Path("/proc/cpuinfo")
+    for line in known.read_text().splitlines() if known.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _file_system(directory: Path) -> str:
     """Return the type of the file system a directory is on: the longest mount point above it."""
     found, kind = "", "unknown"
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    mounts = Path("/proc/self/mounts")
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
         _, point, this_kind, *_ = line.split()
         if directory.is_relative_to(point) and len(point) >= len(found):
             found, kind = point, this_kind

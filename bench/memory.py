@@ -8,7 +8,7 @@ from bench.harness import Bench, Question, Server, accepting, store_bytes
 from bench.svg import Series, growth_plot
 
 BOX_TARGET = Target(of="figure", at_most=2)
-PROMISED = 100_000
+PROMISED = 1_000_000
 WARM_NODES = 20
 SETTLE = 0.4
 """Seconds until what a server does after a change is done."""
@@ -27,7 +27,7 @@ async def _streams(bench: Bench) -> Answer:
         "connection. One server for each figure, started on a store that has the boxes.",
         beside="As many idle streams to a grpc.aio server that does nothing.",
     )
-    for nodes in bench.pick((250, 500, 1_000), (1_000, 2_500, 5_000)):
+    for nodes in bench.pick((100, 300, 1_000), (1_000, 2_500, 5_000)):
         ours, raw = [], []
         for _ in range(bench.pick(1, 3)):
             ours.append(await _per_stream(bench, nodes, baseline=False))
@@ -74,7 +74,7 @@ async def _boxes(bench: Bench) -> Answer:
         "(history and change log included).",
     )
     empty = await _memory_with(bench, 0)
-    sizes = bench.pick((1_000, 5_000, 20_000), (1_000, 10_000, 100_000))
+    sizes = bench.pick((100, 1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000))
     for boxes in sizes:
         path = await bench.filled(boxes)
         disk = store_bytes(path) / boxes / 1e3
@@ -109,7 +109,8 @@ async def _memory_with(bench: Bench, boxes: int) -> float:
     """Return the memory of a server that has answered, and listed what there is."""
     database = await bench.copy_of_filled(boxes) if boxes else None
     async with bench.boxwall(database) as server, bench.callers(server) as callers:
-        await callers.call("states")
+        if await callers.call("list_all", timeout=600.0) != boxes:
+            raise AssertionError("the server does not list every box")
         await asyncio.sleep(SETTLE)
         return _now(server)
 

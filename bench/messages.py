@@ -49,6 +49,25 @@ def five_entries() -> policy_pb2.NetworkPolicy:
     return policy_pb2.NetworkPolicy(custom=custom)
 
 
+def so_many_entries(count: int) -> policy_pb2.CustomPolicy:
+    """Return a policy of `count` entries, with places to fill: six of ten are names, of which one
+    is a wildcard; the networks are allowed and denied in turn.
+    """
+    number = _NUMBER.decode()
+    custom = policy_pb2.CustomPolicy()
+    for entry in range(count):
+        ten, one = divmod(entry, 10)
+        if one < 5:
+            custom.allowed_domains.append(f"api-{entry}-{number}.example.com")
+        elif one == 5:
+            custom.allowed_domains.append(f"*.cdn-{entry}-{number}.example.net")
+        elif one % 2:
+            custom.denied_cidrs.append(f"104.{ten}.{one}.0/25")
+        else:
+            custom.allowed_cidrs.append(f"104.{ten}.{one}.0/24")
+    return custom
+
+
 class Template:
     """A request with places for a box and for a number that makes its policy unlike any other."""
 

@@ -43,7 +43,7 @@ async def ask(bench: Bench) -> list[Answer]:
     reason = why_not()
     if reason:
         for answer in (first, download):
-            answer.remarks.append(f"Not measured here: {reason}.")
+            answer.left_out = reason
         return [first, download]
     found: list[Measured] = []
     for boxes, of_these in cells(bench).items():

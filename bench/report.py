@@ -1,15 +1,17 @@
 """From answers to report.md and results.json. Pure, but for `write`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.answers import Answer, Row
+from bench.answers import Answer, Growth, Row
 from bench.figures import Spread, human
+from bench.promises import PROMISES
+from bench.quoted import missed_block, ratios_svg, readme_block, renewed
 
-LATER = ("beside etcd",)
-"""What this version cannot show."""
+FASTER = 1.1
+"""A cost with an exponent above this grows faster than the size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +32,27 @@ class Run:
     date: str
     machine: Mapping[str, str]
     outcomes: Sequence[Outcome]
+    not_asked: Sequence[str] = ()
+    """Questions that there are, and that this run was not to ask."""
 
 
 def write(run: Run, directory: Path) -> None:
-    """Write report.md, results.json and the plots."""
+    """Write report.md, results.json and the plots, in the directory."""
     (directory / "report.md").write_text(report(run))
     (directory / "results.json").write_text(json.dumps(results(run), indent=2) + "\n")
     for outcome in run.outcomes:
         for answer in outcome.answers:
             for plot in answer.plots:
                 (directory / plot.file).write_text(plot.svg)
+
+
+def quote(run: Run, bench: Path) -> None:
+    """Renew what the README and docs/performance.md quote of a whole run, and its plot."""
+    found = json.loads(json.dumps(results(run)))
+    for path, block in (("README.md", readme_block), ("docs/performance.md", missed_block)):
+        document = bench.parent / path
+        document.write_text(renewed(document.read_text(), block(found)))
+    (bench / "ratios.svg").write_text(ratios_svg(found))
 
 
 def results(run: Run) -> dict[str, dict[str, object]]:
@@ -73,12 +86,33 @@ def report(run: Run) -> str:
         _machine(run.machine),
         "## Targets",
         _targets(run),
+        "## How costs grow",
+        _growth(run),
     ]
     for outcome in run.outcomes:
         parts += [_failed(outcome)] if outcome.failure else []
         parts += [_section(answer) for answer in outcome.answers]
-    parts += ["## Not in this report yet", "\n".join(f"- {line}" for line in LATER)]
+    parts += ["## Not in this report", "\n".join(f"- {line}" for line in missing(run))]
     return "\n\n".join(parts) + "\n"
+
+
+def missing(run: Run) -> list[str]:
+    """Say what a reader could expect here and does not find, and why."""
+    found = results(run)
+    lines = [f"{name}: this run was not to ask it." for name in run.not_asked]
+    for outcome in run.outcomes:
+        if outcome.failure:
+            lines.append(f"{outcome.name}: it failed.")
+        lines += [f"{one.title}: {one.left_out}." for one in outcome.answers if one.left_out]
+    asked = {outcome.name: outcome for outcome in run.outcomes}
+    for promise in PROMISES:
+        its = asked.get(promise.question)
+        if its is None or its.failure or promise.key in found:
+            continue
+        if not any(answer.left_out for answer in its.answers):
+            why = "a quick run has smaller sizes" if run.quick else "it was not measured"
+            lines.append(f"{promise.text} ({promise.key}): {why}.")
+    return lines or ["Nothing: whatever was promised has its figure above."]
 
 
 def _entry(
@@ -100,7 +134,7 @@ def _entry(
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _rows(outcome: Outcome) -> list[Row]:
@@ -125,6 +159,24 @@ def _targets(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _growth(run: Run) -> str:
+    head = (
+        "Fitted over all sizes of a table: cost = a * size ** exponent. 0: it does not grow; 1: it "
+        f"grows as the size does. Above {FASTER} it grows faster than its work."
+    )
+    lines = ["| what | sizes | exponent | |", "|---|---|---|---|"]
+    for growth in _growths(run):
+        verdict = "**faster than the size**" if growth.exponent > FASTER else ""
+        lines.append(f"| {growth.what} | {growth.between} | {growth.exponent:.2f} | {verdict} |")
+    return head + "\n\n" + "\n".join(lines)
+
+
+def _growths(run: Run) -> Iterator[Growth]:
+    for outcome in run.outcomes:
+        for answer in outcome.answers:
+            yield from answer.growth
+
+
 def _failed(outcome: Outcome) -> str:
     return (
         f"## {outcome.name}: not measured\n\nIt could not be measured, or not to the end, and "
@@ -134,7 +186,11 @@ def _failed(outcome: Outcome) -> str:
 
 def _section(answer: Answer) -> str:
     beside = answer.beside or "nothing"
-    parts = [f"## {answer.title}", answer.what, f"Beside: {beside}", _table(answer)]
+    parts = [f"## {answer.title}", answer.what, f"Beside: {beside}"]
+    if answer.left_out:
+        parts.append(f"Not measured here: {answer.left_out}.")
+    if answer.rows:
+        parts.append(_table(answer))
     if answer.growth:
         parts.append("\n".join(f"- Growth of {growth.text}." for growth in answer.growth))
     if answer.remarks:
