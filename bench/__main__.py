@@ -25,11 +25,13 @@ from bench import (
     forwarding,
     growth,
     kernel_apply,
+    kernel_entries,
     memory,
     names,
     propagation,
     reads,
     reconnect,
+    soak,
     startup,
     updates,
 )
@@ -51,12 +53,14 @@ QUESTIONS: Sequence[Question] = (
     startup.QUESTION,
     reads.QUESTION,
     kernel_apply.QUESTION,
+    kernel_entries.QUESTION,
     enforced.QUESTION,
     forwarding.QUESTION,
     agent_restart.QUESTION,
     credentials.QUESTION,
     dns.QUESTION,
     names.QUESTION,
+    soak.QUESTION,
 )
 
 HERE = Path(__file__).parent
@@ -126,7 +130,8 @@ async def _ask(question: Question, bench: Bench, patience: float) -> Outcome:
             answers = await question.ask(bench)
     except Exception as exc:  # noqa: BLE001  # whatever it is, the report says it
         traceback.print_exc()
-        failure = _without_paths(f"{type(exc).__name__}: {exc}", bench.directory)
+        first = _first(exc)
+        failure = _without_paths(f"{type(first).__name__}: {first}", bench.directory)
         _say(f"    not measured: {failure}")
     seconds = time.monotonic() - begin
     _say(f"    took {seconds:.0f} s")
@@ -138,6 +143,11 @@ async def _ask(question: Question, bench: Bench, patience: float) -> Outcome:
             ratio = f"  ratio {row.ratio.middle:.3g}" if row.ratio else ""
             _say(f"    {row.key}: {row.figure.middle:.4g} {row.unit}{ratio}{verdict}")
     return Outcome(name=question.name, answers=answers, seconds=seconds, failure=failure)
+
+
+def _first(exc: BaseException) -> BaseException:
+    """Return what went wrong first, of things that were done at once."""
+    return _first(exc.exceptions[0]) if isinstance(exc, BaseExceptionGroup) else exc
 
 
 def _without_paths(text: str, directory: Path) -> str:

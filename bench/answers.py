@@ -38,6 +38,8 @@ class Target:
         if self.at_least is not None and value < self.at_least:
             return f"missed: {value / self.at_least:.0%} of what is wanted"
         assert self.at_most is not None
+        if self.at_most == 0:
+            return f"missed: {value:g} where none is allowed"
         return f"missed: {value / self.at_most:.2g} times what is allowed"
 
 

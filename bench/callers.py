@@ -13,6 +13,7 @@ from bench.figures import quantile, thinned
 from bench.messages import (
     CAN,
     CREATE,
+    DELETE,
     LIST,
     TEMPLATES,
     UPDATE,
@@ -129,24 +130,26 @@ class Callers:
             spent = time.monotonic() - begin
         return {"rate": len(latencies) / spent, **_summary(latencies)}
 
-    async def waits(self, boxes: int, count: int) -> dict[str, Any]:
-        """Change `count` boxes one after the other, each until its node has acknowledged."""
+    async def waits(self, boxes: int, count: int, first: int = 0) -> dict[str, Any]:
+        """Change `count` of the boxes from `first` on, one after the other, each until its node has
+        acknowledged.
+        """
         template = update(wait=10.0)
         call = self._call(UPDATE)
         latencies, late = [], 0
         for _ in range(count):
             self._number += 1
-            request = template(self._number * 7919 % boxes, self._number)
+            request = template(first + self._number * 7919 % boxes, self._number)
             begin = time.monotonic()
             answer = await call(request)
             latencies.append(time.monotonic() - begin)
             late += not _enforced(answer)
         return {"late": late, **_summary(latencies), "all": latencies}
 
-    async def pace(self, rate: float, boxes: int) -> None:
-        """Change boxes at a steady rate, until `unpace`."""
+    async def pace(self, rate: float, boxes: int, first: int = 0) -> None:
+        """Change boxes from `first` on at a steady rate, until `unpace`."""
         self._paced = self._paced_failures = 0
-        self._pacing = asyncio.create_task(self._keep_pace(rate, boxes))
+        self._pacing = asyncio.create_task(self._keep_pace(rate, boxes, first))
 
     async def unpace(self) -> dict[str, int]:
         """Stop; return how many changes were made and how many could not be."""
@@ -154,6 +157,12 @@ class Callers:
             self._pacing.cancel()
             self._pacing = None
         return {"changes": self._paced, "failures": self._paced_failures}
+
+    async def churn(self, first: int, count: int) -> None:
+        """Make `count` boxes and delete them again."""
+        numbers = range(first, first + count)
+        for method in (CREATE, DELETE):
+            await self._each(method, self.templates[method](), numbers, callers=8)
 
     async def states(self) -> dict[str, list[Any]]:
         """Read every box: its revision and how far it is enforced."""
@@ -212,7 +221,7 @@ class Callers:
         await asyncio.gather(*(work(caller) for caller in range(min(callers, len(boxes)))))
         return answers
 
-    async def _keep_pace(self, rate: float, boxes: int) -> None:
+    async def _keep_pace(self, rate: float, boxes: int, first: int) -> None:
         template, pending = update(), set[asyncio.Task[None]]()
         next_at = time.monotonic()
         while True:
@@ -222,7 +231,7 @@ class Callers:
             if len(pending) >= MAX_PENDING:
                 self._paced_failures += 1
                 continue
-            request = template(self._number * 7919 % boxes, self._number)
+            request = template(first + self._number * 7919 % boxes, self._number)
             task = asyncio.create_task(self._paced_call(self._number, request))
             pending.add(task)
             task.add_done_callback(pending.discard)

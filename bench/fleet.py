@@ -134,12 +134,15 @@ class Nodes(Streams):
         self._missing = 0
 
     async def open(
-        self, path: str, nodes: int, boxes_per_node: int, at_once: int = AT_ONCE
+        self, path: str, nodes: int, boxes_per_node: int, at_once: int = AT_ONCE, first: int = 0
     ) -> float:
-        """Open a stream for each node; returns the seconds until each has its first message."""
+        """Open a stream for each node; returns the seconds until each has its first message.
+
+        They host the boxes from `first` on.
+        """
         await self.close()
         self._connect(path, nodes, STREAMS_PER_CONNECTION)
-        self._nodes = [Node(number, boxes_per_node) for number in range(nodes)]
+        self._nodes = [Node(number, boxes_per_node, first) for number in range(nodes)]
         begin = time.monotonic()
         gate = asyncio.Semaphore(at_once)
         for node in self._nodes:
@@ -161,6 +164,16 @@ class Nodes(Streams):
         """Return the revision that nodes hold, by box."""
         return {box: at for node in self._nodes for box, (_, at) in node.held.items()}
 
+    async def cut(self, count: int) -> None:
+        """Cut the streams of some nodes off; returns when each of them has begun another."""
+        chosen = random.sample(self._nodes, count)
+        for node in chosen:
+            node.began.clear()
+            if node.call is not None:
+                node.call.cancel()
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(node.began.wait() for node in chosen))
+
     async def tries(self) -> int:
         """Return how often a stream was refused or cut."""
         return self.refused
@@ -169,17 +182,22 @@ class Nodes(Streams):
         while True:
             try:
                 async with gate:
-                    call = self._open(node.number)
+                    node.call = call = self._open(node.number)
                     await call.write(node.subscribe())
                     await self._take(node, call)
                     self._began(node)
                 while await self._take(node, call):
                     pass
+            except asyncio.CancelledError:
+                # gRPC raises it for a call that `cut` cancelled: the task itself goes on.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
             except grpc.aio.AioRpcError as error:
                 await self._after(error)
 
     def _began(self, node: "Node") -> None:
         node.streams += 1
+        node.began.set()
         if node.streams == self._times:
             self._missing -= 1
             self._connected.set()
@@ -198,11 +216,13 @@ class Nodes(Streams):
 class Node:
     """One node: what it hosts, and what it has in force."""
 
-    def __init__(self, number: int, boxes: int) -> None:
+    def __init__(self, number: int, boxes: int, first_of_all: int = 0) -> None:
         self.number = number
         self.streams = 0
         self.cursor = ""
-        first = number * boxes
+        self.call: Opened | None = None
+        self.began = asyncio.Event()
+        first = first_of_all + number * boxes
         self.held = {box_id(box): ("", 0) for box in range(first, first + boxes)}
 
     def subscribe(self) -> bytes:

@@ -12,6 +12,7 @@ from boxwall_server.changes.revision import NO_COMMIT, Cursor, Epoch, Revision, 
 
 UPDATE = "/boxwall.v1.BoxService/UpdateNetworkPolicy"
 CREATE = "/boxwall.v1.BoxService/CreateBox"
+DELETE = "/boxwall.v1.BoxService/DeleteBox"
 GET = "/boxwall.v1.BoxService/GetBox"
 LIST = "/boxwall.v1.BoxService/ListBoxes"
 STREAM = "/boxwall.v1.EnforcementService/StreamPolicies"
@@ -109,12 +110,18 @@ def get() -> Template:
     return Template(request.SerializeToString())
 
 
+def delete() -> Template:
+    """Return DeleteBox."""
+    request = box_service_pb2.DeleteBoxRequest(box_id=BOX.decode())
+    return Template(request.SerializeToString())
+
+
 def list_page() -> Template:
     """Return ListBoxes: one page from the beginning."""
     return Template(box_service_pb2.ListBoxesRequest(page_size=PAGE_SIZE).SerializeToString())
 
 
-TEMPLATES = {UPDATE: update, CREATE: create, GET: get, LIST: list_page}
+TEMPLATES = {UPDATE: update, CREATE: create, DELETE: delete, GET: get, LIST: list_page}
 
 
 def policy_bytes(number: int) -> bytes:

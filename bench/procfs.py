@@ -15,6 +15,16 @@ def peak_memory_bytes(pid: int) -> int:
     return _status(pid, "VmHWM") * KIB
 
 
+def threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def open_files(pid: int) -> int:
+    """Return how many file descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time all threads of a process have used, to the nanosecond where possible.
 

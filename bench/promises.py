@@ -40,7 +40,7 @@ PROMISES = (
     Promise("kernel_apply", "kernel_apply_update_libnftables_1000_boxes", "beside libnftables"),
     Promise("kernel_apply", "kernel_apply_update_nft_1000_boxes", "beside the nft program"),
     Promise("kernel_apply", "kernel_apply_growth", "how it grows up to 10,000 boxes"),
-    Promise("kernel_apply", "kernel_apply_1000_entries", "policies of 1,000 entries in the kernel"),
+    Promise("kernel_entries", "kernel_apply_one_of_1000_entries", "one of 1,000 entries changed"),
     Promise("enforced", "enforced_idle_p50_1000_boxes", "update to the kernel and back, p50"),
     Promise("enforced", "enforced_idle_p99_1000_boxes", "update to the kernel and back, p99"),
     Promise("enforced", "enforced_loaded_p99_1000_boxes", "the same under 500 updates/s"),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bench.harness import Bench
-from bench.node import FIRST_INDEX, agent_files, all_enforced, remember, start_agent
+from bench.harness import Bench, Server
+from bench.node import FIRST_INDEX, AgentFiles, agent_files, all_enforced, remember, start_agent
 from bench.paths import Place, bare_table
 from bench.processes import Actor, Child
 from bench.twenty import interface_of
@@ -66,6 +66,14 @@ class Guarded(Place):
         await asyncio.to_thread(_plug_others, others)
         remember(Path(state_dir, STATE_FILE), [sender, *others])
 
+    async def holds(self) -> dict[str, int]:
+        """Return how many elements, rules and connections the kernel has for this node."""
+        with open_nftables() as nft:
+            elements = sum(1 for name in nft.set_names() for _ in nft.elements(name))
+            rules = nft.rule_count()
+        tracked = Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text()
+        return {"elements": elements, "rules": rules, "connections": int(tracked)}
+
 
 class Bare(Place):
     """The node that forwards and masquerades."""
@@ -83,7 +91,10 @@ class Ways:
     """All of it, with so many boxes attached."""
 
     boxes: int
+    server: Server
+    files: AgentFiles
     box: Actor
+    guarded: Actor
     bare: Actor
     outside: Actor
     callers: Actor
@@ -127,7 +138,7 @@ async def two_ways(bench: Bench, boxes: int, box_actor: str) -> AsyncIterator[Wa
         agent, _ = await start_agent(bench, guarded, files, server.path, *options)
         stack.push_async_callback(agent.stop)
         await agent.outlives(all_enforced(callers, boxes))
-        yield Ways(boxes, box, bare, outside, callers, agent, folder)
+        yield Ways(boxes, server, files, box, guarded, bare, outside, callers, agent, folder)
 
 
 async def _address(box: Actor, outside: Actor, guarded: Actor, bare: Actor) -> None:
