@@ -76,11 +76,11 @@ async def ask(bench: Bench) -> list[Answer]:
         answer.left_out = reason
         return [answer]
     async with AsyncExitStack() as stack:
-        sizes = (0, *bench.pick((10, 30, 100), (10, 100, 1_000)))
+        sizes = (0, *bench.pick((10, 100), (10, 100, 1_000)))
         none, *sites = [await _site(bench, stack, boxes) for boxes in sizes]
         for site in (none, *sites):
             await site.begin(bench)
-        for _ in range(bench.pick(2, bench.rounds)):
+        for _ in range(bench.rounds):
             for site in (*sites, none):
                 await site.restart(bench)
     for site in sites:

@@ -15,7 +15,7 @@ from bench.svg import Series, distribution_plot, growth_plot
 
 BOXES = 100
 CALLERS = (1, 8, 64)
-WATCHERS = (1, 100, 1_000)
+WATCHERS, WATCHERS_QUICK = (1, 100, 1_000), (1, 100, 300)
 HOW = (
     "etcd, one member, its data on the same file system, the value of a put as long as the policy "
     "of an update. Both listen on the loopback interface and are called by the same clients. "
@@ -62,7 +62,7 @@ async def ask(bench: Bench) -> list[Answer]:
         for count in CALLERS:
             await _writes(bench, writes, ours, other, count)
         samples: dict[str, list[float]] = {}
-        for count in WATCHERS:
+        for count in bench.pick(WATCHERS_QUICK, WATCHERS):
             await _changes(bench, changes, ours, other, count, samples)
     _add_growth(writes, "updates/s with callers", "puts/s with callers")
     _add_growth(changes, "time to the last watcher", "the same with etcd")
@@ -92,7 +92,7 @@ async def _sides(bench: Bench) -> AsyncIterator[tuple[Side, Side]]:
 
 
 async def _writes(bench: Bench, answer: Answer, ours: Side, other: Side, count: int) -> None:
-    seconds = bench.pick(0.25, 2.0)
+    seconds = bench.pick(0.15, 2.0)
 
     async def one(side: Side) -> dict[str, Any]:
         before = procfs.cpu_seconds(side.child.pid)

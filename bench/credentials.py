@@ -85,7 +85,7 @@ async def _serving(bench: Bench, flags: list[str], ca: str, token: str) -> Async
 async def _rates(
     bench: Bench, answer: Answer, name: str, count: int, ours: Side, beside: Side
 ) -> Row:
-    seconds = bench.pick(0.25, 2.0)
+    seconds = bench.pick(0.1, 1.0)
 
     async def one(side: Side) -> tuple[float, float]:
         before = cpu_seconds(side.server.pid)
@@ -95,7 +95,7 @@ async def _rates(
         return found["rate"], (cpu_seconds(side.server.pid) - before) / found["count"] * 1e6
 
     await one(ours), await one(beside)  # warm
-    a, b = await in_turn(bench.pick(3, bench.rounds), lambda: one(ours), lambda: one(beside))
+    a, b = await in_turn(bench.rounds, lambda: one(ours), lambda: one(beside))
     costs = [Spread.of([cost for _, cost in side]).middle for side in (a, b)]
     answer.remarks.append(
         f"{name}, {count} callers: {costs[0]:.0f} us of server CPU for each call, and "
@@ -122,7 +122,7 @@ async def _connections(bench: Bench, ours: Side, beside: Side) -> Row:
         )
         return float(found["p50"]) * 1e3
 
-    a, b = await in_turn(bench.pick(3, bench.rounds), lambda: one(ours), lambda: one(beside))
+    a, b = await in_turn(bench.rounds, lambda: one(ours), lambda: one(beside))
     return Row(
         key="credentials_tls_connection",
         size=1,

@@ -88,7 +88,7 @@ async def ask(bench: Bench) -> list[Answer]:
         "addresses (allowed, denied, unknown), under policies of 10, 100 and 1,000 entries.",
         beside="A linear scan over the same parsed lists that gives the same verdicts.",
     )
-    seconds = bench.pick(0.15, 1.0)
+    seconds = bench.pick(0.1, 1.0)
     async with bench.actor("bench.decide:Decider") as decider:
         same = await decider.call("agree")
         for size in SIZES:

@@ -14,7 +14,7 @@ from bench.svg import Series, distribution_plot, growth_plot
 from boxwall.policy import Network
 from boxwall.v1 import box_pb2
 
-PROMISED, PROMISED_RATE = 1_000, 500
+PROMISED = 1_000
 TARGETS = {
     ("idle", "p50"): Target(of="figure", at_most=5.0),
     ("idle", "p99"): Target(of="figure", at_most=15.0),
@@ -44,7 +44,7 @@ async def ask(bench: Bench) -> list[Answer]:
             answer.left_out = reason
         return list(answers.values())
     samples: dict[str, list[float]] = {}
-    for boxes in bench.pick((10, 30, 100), (10, 100, 1_000)):
+    for boxes in bench.pick((10, 100), (10, 100, 1_000, 10_000)):
         await _size(bench, boxes, answers, {"idle": 0, "loaded": rate}, samples)
     for name, answer in answers.items():
         _add_growth(answer, f"enforced-{name}")
@@ -94,7 +94,7 @@ async def _size(
         for name, rate in rates.items():
             pairs = (callers, load), (beside, relay_load)
             a, b = await agent.outlives(_measure(bench, pairs, boxes, rate))
-            answers[name].rows += _rows(boxes, rate, name, a, b)
+            answers[name].rows += _rows(boxes, name, a, b)
             answers[name].remarks.append(_remark(boxes, rate, a))
             samples[f"{boxes:,} boxes, {name}"] = thinned(_milliseconds(a))
         await _check(callers, node, boxes)
@@ -148,7 +148,6 @@ def _element(kind: str, index: str, network: Network) -> tuple[str, str]:
 
 def _rows(
     boxes: int,
-    rate: int,
     name: str,
     ours: list[dict[str, Any]],
     beside: list[dict[str, Any]],
@@ -165,20 +164,15 @@ def _rows(
                 unit="ms",
                 beside=Spread.of(theirs),
                 ratio=ratios(mine, theirs),
-                target=_target(boxes, rate, name, share),
+                target=_target(boxes, name, share),
             )
         )
     return rows
 
 
-def _target(boxes: int, rate: int, name: str, share: str) -> Target | None:
-    """Of the largest size of a run only; a quick one cannot show what was promised."""
-    target = TARGETS.get((name, share))
-    if target is None or boxes not in (200, PROMISED):
-        return None
-    if name == "loaded" and rate < PROMISED_RATE:
-        return target.shown_at(rate, PROMISED_RATE, f"updates/s and {PROMISED:,} boxes")
-    return target.shown_at(boxes, PROMISED, "boxes")
+def _target(boxes: int, name: str, share: str) -> Target | None:
+    """Of the size that was promised only: a quick run has none of it."""
+    return TARGETS.get((name, share)) if boxes == PROMISED else None
 
 
 def _remark(boxes: int, rate: int, rounds: list[dict[str, Any]]) -> str:

@@ -25,7 +25,7 @@ async def ask(bench: Bench) -> list[Answer]:
         beside="A grpc.aio server that relays each call to the same node's stream and answers when "
         "the node has. It keeps and checks nothing.",
     )
-    fleets = bench.pick((20, 50, 120), (100, 300, 1_000))
+    fleets = bench.pick((20, 100), (100, 300, 1_000))
     for nodes in fleets:
         answer.rows.append(await _size(bench, nodes, largest=nodes == fleets[-1]))
     sizes = [row.size for row in answer.rows]

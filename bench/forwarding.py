@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from bench.answers import Answer, Growth, Plot, Row, Target
 from bench.figures import Spread, ratios
-from bench.harness import ROUNDS, Bench, Question
+from bench.harness import Bench, Question
 from bench.namespace import why_not
 from bench.paths import BARE, BOX, GATEWAY, NOBODY, NODE, OUTSIDE, rate
 from bench.processes import Actor
 from bench.svg import Series, growth_plot
 
 SIZES = (1, 100, 1_000)
-SIZES_QUICK = (1, 30, 100)
+SIZES_QUICK = (1, 100)
 PROMISED = (1, 1_000)
 ESTABLISHED = Target(of="ratio", at_least=0.97)
 NEW = Target(of="ratio", at_least=0.6)
@@ -110,9 +110,9 @@ async def _site(bench: Bench) -> AsyncIterator[Site]:
 async def _measure(bench: Bench, site: Site, boxes: int) -> dict[str, Rounds]:
     tracked = await site.node.call("prepare", boxes=boxes)
     site.flows = min(bench.pick(10_000, 50_000), tracked // TRACKED_SHARE)
-    seconds, settle = bench.pick((0.3, SETTLE_QUICK), (1.0, SETTLE_FULL))
+    seconds, settle = bench.pick((0.15, SETTLE_QUICK), (0.8, SETTLE_FULL))
     found = {name: Rounds() for name in ("twenty", BARE, "allow-all")}
-    for number in range(bench.pick(2, ROUNDS + 2) + 1):
+    for number in range(bench.rounds + 1):
         for name, rounds in found.items():
             await site.node.call("use", table=name)
             await asyncio.sleep(settle)

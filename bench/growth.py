@@ -33,7 +33,7 @@ async def ask(bench: Bench) -> list[Answer]:
         "in the answer.",
         beside=BESIDE,
     )
-    for boxes in bench.pick((100, 1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)):
+    for boxes in bench.pick((1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)):
         stores.rows.append(await _store(bench, boxes))
     await _policies(bench, policies)
     _add_growth(stores, "updates-boxes.svg", "boxes in the store")
@@ -74,7 +74,7 @@ async def _policies(bench: Bench, answer: Answer) -> None:
 async def _rates(
     bench: Bench, callers: Actor, beside: Actor, boxes: int
 ) -> tuple[list[float], list[float]]:
-    seconds = bench.pick(0.15, 1.5)
+    seconds = bench.pick(0.1, 1.2)
 
     async def one(side: Actor) -> float:
         found: dict[str, Any] = await side.call(

@@ -13,7 +13,6 @@ SIZES = ((10, 5), (100, 10), (1_000, 20))
 """Attached boxes, and the nodes they are spread over."""
 
 IDLE_P50, IDLE_P99, LOADED_P99 = 5.0, 15.0, 50.0
-PROMISED_RATE = 500
 BESIDE = 50_000_000
 """Where the numbers of a second process of callers begin: no two policies are equal."""
 
@@ -24,7 +23,7 @@ async def ask(bench: Bench) -> list[Answer]:
     idle = _answer("idle", "Nothing else happens.")
     loaded = _answer(f"under {rate} updates/s", f"Another process makes {rate} updates/s.")
     samples: dict[str, list[float]] = {}
-    for boxes, nodes in SIZES:
+    for boxes, nodes in bench.pick(SIZES[:2], SIZES):
         await _size(bench, boxes, nodes, (idle, loaded), samples)
     for answer, name in ((idle, "propagation"), (loaded, "propagation-loaded")):
         _add_growth(answer, name)
@@ -97,11 +96,6 @@ async def _measure(
     return await in_turn(bench.rounds, lambda: one(pairs[0]), lambda: one(pairs[1]))
 
 
-def _target(limit: float, name: str, rate: int) -> Target:
-    target = Target(of="figure", at_most=limit)
-    return target.shown_at(rate, PROMISED_RATE, "updates/s") if name == "loaded" else target
-
-
 def _rows(
     boxes: int, rate: int, ours: list[dict[str, Any]], beside: list[dict[str, Any]]
 ) -> list[Row]:
@@ -125,7 +119,7 @@ def _rows(
                 unit="ms",
                 beside=Spread.of(theirs),
                 ratio=ratios(mine, theirs),
-                target=_target(limit, name, rate) if limit and wanted else None,
+                target=Target(of="figure", at_most=limit) if limit and wanted else None,
             )
         )
     return rows

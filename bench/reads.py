@@ -21,7 +21,7 @@ async def ask(bench: Bench) -> list[Answer]:
         f"from {CALLERS} callers in one client process.",
         beside="An empty grpc.aio handler that answers the same message.",
     )
-    for boxes in bench.pick((100, 1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)):
+    for boxes in bench.pick((1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)):
         database = await bench.copy_of_filled(boxes)
         async with (
             bench.boxwall(database) as ours,
@@ -37,7 +37,7 @@ async def ask(bench: Bench) -> list[Answer]:
 
 
 async def _measure(bench: Bench, callers: Actor, beside: Actor, method: str, boxes: int) -> Row:
-    seconds = bench.pick(0.2, 1.0)
+    seconds = bench.pick(0.1, 1.0)
 
     async def rate(side: Actor) -> float:
         found: dict[str, Any] = await side.call(

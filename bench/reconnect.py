@@ -37,7 +37,7 @@ async def ask(bench: Bench) -> list[Answer]:
         f"{CHANGED_MEANWHILE} is changed while they come back. Anything lost fails the question.",
     )
     peaks: list[Spread] = []
-    fleets = bench.pick((50, 150, 500), (500, 1_500, 5_000))
+    fleets = bench.pick((50, 300), (500, 1_500, 5_000))
     for nodes in fleets:
         storms = await _size(bench, nodes)
         peaks.append(Spread.of([storm.peak_memory / 1e6 for storm in storms]))
@@ -88,7 +88,7 @@ async def _size(bench: Bench, nodes: int) -> list[Storm]:
         await callers.call("create", boxes=nodes)
         await fleet.call("open", path=server.path, nodes=nodes, boxes_per_node=1)
         storms = []
-        for number in range(bench.pick(3, 5)):
+        for number in range(bench.rounds):
             server, storm = await _storm(bench, server, callers, fleet, (nodes, number + 2))
             storms.append(storm)
     await server.child.stop()

@@ -22,7 +22,7 @@ async def ask(bench: Bench) -> list[Answer]:
         beside="The start of a grpc.aio server that does nothing: the interpreter, its imports and "
         "the socket.",
     )
-    sizes = bench.pick((100, 1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000))
+    sizes = bench.pick((1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000))
     stores = {boxes: await bench.copy_of_filled(boxes) for boxes in sizes}
     seconds: dict[int, list[float]] = {boxes: [] for boxes in sizes}
     empty: list[float] = []

@@ -103,7 +103,11 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         if not self._log:
-            return [self._low + (self._high - self._low) * step / 4 for step in range(5)]
+            rough = (self._high - self._low) / 4
+            decade = 10.0 ** math.floor(math.log10(rough))
+            step = min((f * decade for f in (1, 2, 2.5, 5, 10)), key=lambda one: abs(one - rough))
+            count = math.floor((self._high - self._low) / step + 1e-6)
+            return [self._low + step * index for index in range(count + 1)]
         decades = range(math.floor(math.log10(self._low)), math.ceil(math.log10(self._high)) + 1)
         few = len(decades) <= 3
         steps = (1, 2, 5) if few else (1,)

@@ -47,7 +47,7 @@ async def ask(bench: Bench) -> list[Answer]:
 async def _measure(
     bench: Bench, ours: tuple[Actor, Server], beside: tuple[Actor, Server], count: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    seconds = bench.pick(0.4, 4.0)
+    seconds = bench.pick(0.2, 2.0)
 
     async def one(side: tuple[Actor, Server]) -> dict[str, Any]:
         callers, server = side
