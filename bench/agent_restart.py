@@ -80,7 +80,7 @@ async def ask(bench: Bench) -> list[Answer]:
         none, *sites = [await _site(bench, stack, boxes) for boxes in sizes]
         for site in (none, *sites):
             await site.begin(bench)
-        for _ in range(bench.rounds):
+        for _ in range(bench.pick(1, bench.rounds)):
             for site in (*sites, none):
                 await site.restart(bench)
     for site in sites:

@@ -99,7 +99,7 @@ def report(run: Run) -> str:
 def missing(run: Run) -> list[str]:
     """Say what a reader could expect here and does not find, and why."""
     found = results(run)
-    lines = [f"{name}: this run was not to ask it." for name in run.not_asked]
+    lines = [f"Not asked in this run: {', '.join(run.not_asked)}."] if run.not_asked else []
     for outcome in run.outcomes:
         if outcome.failure:
             lines.append(f"{outcome.name}: it failed.")
@@ -164,17 +164,19 @@ def _growth(run: Run) -> str:
         "Fitted over all sizes of a table: cost = a * size ** exponent. 0: it does not grow; 1: it "
         f"grows as the size does. Above {FASTER} it grows faster than its work."
     )
-    lines = ["| what | sizes | exponent | |", "|---|---|---|---|"]
-    for growth in _growths(run):
+    lines = ["| table | what | sizes | exponent | |", "|---|---|---|---|---|"]
+    for answer, growth in _growths(run):
         verdict = "**faster than the size**" if growth.exponent > FASTER else ""
-        lines.append(f"| {growth.what} | {growth.between} | {growth.exponent:.2f} | {verdict} |")
+        cells = answer.title, growth.what, growth.between, f"{growth.exponent:.2f}", verdict
+        lines.append(f"| {' | '.join(cells)} |")
     return head + "\n\n" + "\n".join(lines)
 
 
-def _growths(run: Run) -> Iterator[Growth]:
+def _growths(run: Run) -> Iterator[tuple[Answer, Growth]]:
     for outcome in run.outcomes:
         for answer in outcome.answers:
-            yield from answer.growth
+            for growth in answer.growth:
+                yield answer, growth
 
 
 def _failed(outcome: Outcome) -> str:

@@ -35,7 +35,7 @@ EVERY_FANOUT = [_row(p.key) for p in promises.PROMISES if p.question == "fanout"
             id="all is there",
         ),
         pytest.param(
-            _run(not_asked=("dns",)), ["dns: this run was not to ask it."], id="not asked"
+            _run(not_asked=("dns", "names")), ["Not asked in this run: dns, names."], id="not asked"
         ),
         pytest.param(_run(_outcome("fanout", failure="boom")), ["fanout: it failed."], id="failed"),
         pytest.param(
@@ -73,8 +73,8 @@ def test_a_cost_that_outgrows_its_size_is_marked() -> None:
         Growth(what="wild", sizes=(1, 10, 100), costs=(1, 100, 10_000)),
     ]
     text = report(_run(_outcome("one", Answer(title="One", what="", growth=growth))))
-    assert "| calm | 1 to 100 | 1.00 |  |" in text
-    assert "| wild | 1 to 100 | 2.00 | **faster than the size** |" in text
+    assert "| One | calm | 1 to 100 | 1.00 |  |" in text
+    assert "| One | wild | 1 to 100 | 2.00 | **faster than the size** |" in text
 
 
 @pytest.mark.parametrize(
