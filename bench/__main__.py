@@ -38,7 +38,7 @@ from bench import (
 from bench.harness import Bench, Question
 from bench.machine import describe
 from bench.processes import Processes
-from bench.report import Outcome, Run, quote, write
+from bench.report import Outcome, Run, must_be_quotable, quote, write
 
 QUESTIONS: Sequence[Question] = (
     decide.QUESTION,
@@ -84,6 +84,8 @@ def main() -> int:
     chosen = [q for q in QUESTIONS if not options.only or q.name in options.only]
     whole = not options.quick and len(chosen) == len(QUESTIONS)
     output = options.output or (HERE if whole else HERE / "partial")
+    if whole and output == HERE:
+        must_be_quotable(HERE)
     _raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="boxwall-bench-", dir=_disk(options)) as directory:
         run = asyncio.run(_run(chosen, quick=options.quick, directory=Path(directory)))

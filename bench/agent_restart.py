@@ -130,4 +130,4 @@ def _add_growth(answer: Answer, sites: list[Site]) -> None:
     answer.plots.append(Plot(file="agent-restart.svg", svg=svg, caption="Restart of the agent"))
 
 
-QUESTION = Question(name="agent_restart", seconds_quick=10, seconds_full=60, ask=ask)
+QUESTION = Question(name="agent_restart", seconds_quick=6, seconds_full=60, ask=ask)

@@ -204,4 +204,4 @@ def _add_plots(answer: Answer, samples: dict[str, list[float]]) -> None:
     ]
 
 
-QUESTION = Question(name="etcd", seconds_quick=8, seconds_full=50, ask=ask)
+QUESTION = Question(name="etcd", seconds_quick=5, seconds_full=45, ask=ask)

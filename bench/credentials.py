@@ -164,4 +164,4 @@ def _add_growth(answer: Answer) -> None:
         )
 
 
-QUESTION = Question(name="credentials", seconds_quick=9, seconds_full=110, ask=ask)
+QUESTION = Question(name="credentials", seconds_quick=5, seconds_full=75, ask=ask)

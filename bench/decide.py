@@ -143,4 +143,4 @@ def _add_growth(answer: Answer) -> None:
     answer.plots.append(Plot(file="decide.svg", svg=svg, caption="Time per verdict"))
 
 
-QUESTION = Question(name="decide", seconds_quick=5, seconds_full=45, ask=ask)
+QUESTION = Question(name="decide", seconds_quick=1, seconds_full=32, ask=ask)

@@ -232,4 +232,4 @@ def _remarks(found: Sequence[Measured]) -> list[str]:
     ]
 
 
-QUESTION = Question(name="dns", seconds_quick=30, seconds_full=240, ask=ask)
+QUESTION = Question(name="dns", seconds_quick=9, seconds_full=170, ask=ask)

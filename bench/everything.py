@@ -92,4 +92,4 @@ async def _change_each(callers: Actor, boxes: int, *, must_be_enforced: bool) ->
     return float(found["seconds"])
 
 
-QUESTION = Question(name="everything", seconds_quick=12, seconds_full=75, ask=ask)
+QUESTION = Question(name="everything", seconds_quick=4, seconds_full=55, ask=ask)

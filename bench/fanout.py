@@ -110,4 +110,4 @@ def _add_plots(answer: Answer, samples: dict[str, list[float]]) -> None:
     ]
 
 
-QUESTION = Question(name="fanout", seconds_quick=7, seconds_full=70, ask=ask)
+QUESTION = Question(name="fanout", seconds_quick=4, seconds_full=50, ask=ask)

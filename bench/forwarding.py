@@ -197,4 +197,4 @@ def _add_growth(answer: Answer, found: dict[int, dict[str, Rounds]]) -> None:
     answer.plots.append(Plot(file="forwarding.svg", svg=svg, caption="Time per new flow"))
 
 
-QUESTION = Question(name="forwarding", seconds_quick=14, seconds_full=180, ask=ask)
+QUESTION = Question(name="forwarding", seconds_quick=8, seconds_full=120, ask=ask)

@@ -114,4 +114,4 @@ def _add_growth(answer: Answer, file: str, what: str) -> None:
     answer.plots.append(Plot(file=file, svg=svg, caption=answer.title))
 
 
-QUESTION = Question(name="growth", seconds_quick=8, seconds_full=260, ask=ask)
+QUESTION = Question(name="growth", seconds_quick=6, seconds_full=240, ask=ask)

@@ -328,4 +328,4 @@ def _add_growth(answer: Answer, sizes: list[Size]) -> None:
     answer.plots.append(Plot(file="kernel-apply.svg", svg=svg, caption=caption))
 
 
-QUESTION = Question(name="kernel_apply", seconds_quick=10, seconds_full=60, ask=ask)
+QUESTION = Question(name="kernel_apply", seconds_quick=5, seconds_full=50, ask=ask)

@@ -129,4 +129,4 @@ def _fill(
     )
 
 
-QUESTION = Question(name="kernel_entries", seconds_quick=4, seconds_full=40, ask=ask)
+QUESTION = Question(name="kernel_entries", seconds_quick=1, seconds_full=25, ask=ask)

@@ -135,4 +135,4 @@ def _add_growth(answer: Answer, file: str, what: str) -> None:
     answer.plots.append(Plot(file=file, svg=svg, caption=answer.title))
 
 
-QUESTION = Question(name="memory", seconds_quick=18, seconds_full=110, ask=ask)
+QUESTION = Question(name="memory", seconds_quick=7, seconds_full=170, ask=ask)

@@ -187,4 +187,4 @@ def _add_growth(answer: Answer, found: Sequence[Measured], which: str, unit: str
         answer.plots.append(Plot(file=file, svg=svg, caption=title))
 
 
-QUESTION = Question(name="names", seconds_quick=20, seconds_full=200, ask=ask)
+QUESTION = Question(name="names", seconds_quick=7, seconds_full=110, ask=ask)

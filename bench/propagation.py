@@ -157,4 +157,4 @@ def _add_growth(answer: Answer, name: str) -> None:
     answer.plots.append(Plot(file=f"{name}.svg", svg=svg, caption=answer.title))
 
 
-QUESTION = Question(name="propagation", seconds_quick=13, seconds_full=90, ask=ask)
+QUESTION = Question(name="propagation", seconds_quick=4, seconds_full=70, ask=ask)

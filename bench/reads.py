@@ -69,4 +69,4 @@ def _add_growth(answer: Answer) -> None:
     answer.plots.append(Plot(file="reads.svg", svg=svg, caption="Time per read"))
 
 
-QUESTION = Question(name="reads", seconds_quick=15, seconds_full=110, ask=ask)
+QUESTION = Question(name="reads", seconds_quick=5, seconds_full=100, ask=ask)

@@ -136,4 +136,4 @@ async def _in_sync(callers: Actor, fleet: Actor, nodes: int) -> None:
         await asyncio.sleep(0.1)
 
 
-QUESTION = Question(name="reconnect", seconds_quick=12, seconds_full=110, ask=ask)
+QUESTION = Question(name="reconnect", seconds_quick=5, seconds_full=90, ask=ask)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.answers import Answer, Growth, Row
 from bench.figures import Spread, human
 from bench.promises import PROMISES
-from bench.quoted import missed_block, ratios_svg, readme_block, renewed
+from bench.quoted import missed_block, quoted, ratios_svg, readme_block, renewed
 
 FASTER = 1.1
 """A cost with an exponent above this grows faster than the size."""
@@ -46,10 +46,20 @@ def write(run: Run, directory: Path) -> None:
                 (directory / plot.file).write_text(plot.svg)
 
 
+DOCUMENTS = {"README.md": readme_block, "docs/performance.md": missed_block}
+"""What quotes a whole run, and which of its figures."""
+
+
+def must_be_quotable(bench: Path) -> None:
+    """Raise ValueError now if a document has no place for figures, and not after half an hour."""
+    for path in DOCUMENTS:
+        quoted((bench.parent / path).read_text())
+
+
 def quote(run: Run, bench: Path) -> None:
-    """Renew what the README and docs/performance.md quote of a whole run, and its plot."""
+    """Renew what documents quote of a whole run, and the plot of it."""
     found = json.loads(json.dumps(results(run)))
-    for path, block in (("README.md", readme_block), ("docs/performance.md", missed_block)):
+    for path, block in DOCUMENTS.items():
         document = bench.parent / path
         document.write_text(renewed(document.read_text(), block(found)))
     (bench / "ratios.svg").write_text(ratios_svg(found))

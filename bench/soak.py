@@ -248,5 +248,5 @@ def _relative(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 
 QUESTION = Question(
-    name="soak", seconds_quick=8, seconds_full=105, seconds_alone=LONG + 20, ask=ask
+    name="soak", seconds_quick=7, seconds_full=105, seconds_alone=LONG + 20, ask=ask
 )

@@ -67,4 +67,4 @@ def _row(boxes: int, ours: list[float], empty: list[float], *, promised: bool) -
     )
 
 
-QUESTION = Question(name="startup", seconds_quick=16, seconds_full=60, ask=ask)
+QUESTION = Question(name="startup", seconds_quick=2, seconds_full=35, ask=ask)

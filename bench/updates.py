@@ -107,4 +107,4 @@ def _add_plots(answer: Answer, samples: dict[str, list[float]]) -> None:
     ]
 
 
-QUESTION = Question(name="updates", seconds_quick=18, seconds_full=200, ask=ask)
+QUESTION = Question(name="updates", seconds_quick=4, seconds_full=85, ask=ask)

@@ -67,6 +67,11 @@ def test_every_promise_is_one_of_a_question() -> None:
     assert {promise.question for promise in promises.PROMISES} <= {q.name for q in QUESTIONS}
 
 
+def test_a_quick_run_is_planned_for_two_minutes_and_a_whole_one_for_thirty_five() -> None:
+    assert sum(question.seconds_quick for question in QUESTIONS) < 120
+    assert sum(question.seconds_full for question in QUESTIONS) < 35 * 60
+
+
 def test_a_cost_that_outgrows_its_size_is_marked() -> None:
     growth = [
         Growth(what="calm", sizes=(1, 10, 100), costs=(1, 10, 100)),
