@@ -86,6 +86,14 @@ def test_a_ratio_of_times_is_quoted_as_one_of_speeds() -> None:
     assert "| 0.500 |" in readme_block({"change_all_5000_boxes": _entry(4.0, 2.0)})
 
 
+def test_what_stands_in_another_row_is_beside_it_too() -> None:
+    found = {
+        "tls_download_by_name_100_boxes_100_domains": _entry(900.0, None),
+        "tls_download_proxy_100_boxes_100_domains": _entry(450.0, None),
+    }
+    assert "| 900 ms | an SNI proxy: 450 | 2.00 |" in readme_block(found)
+
+
 def test_a_missed_promise_is_called_missed() -> None:
     late = _entry(6.0, None, "figure <= 5", met=False)
     assert "| <= 5 ms: missed |" in readme_block({"enforced_idle_p50_1000_boxes": late})
