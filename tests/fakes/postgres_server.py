@@ -175,6 +175,16 @@ async def roll_back(url: PostgresUrl, to: int) -> None:
     )
 
 
+async def logged_revisions(url: PostgresUrl) -> list[int]:
+    """Return the revisions that the log of a database holds."""
+    connection = await asyncpg.connect(url.text)
+    try:
+        rows = await connection.fetch("SELECT revision FROM boxwall.changes ORDER BY 1")
+    finally:
+        await connection.close()
+    return [row[0] for row in rows]
+
+
 def _programs() -> Path | None:
     """The folder of the newest initdb: Debian keeps them off PATH."""
     folders = sorted(
