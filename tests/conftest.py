@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=5, help="how often each program is ended under traffic"
     )
+    parser.addoption(
+        "--storm", type=float, default=15, help="seconds of writes while servers are killed"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +46,20 @@ def postgres() -> Iterator[PostgresServer]:
     if lack:
         pytest.skip(f"{POSTGRES_LACK}: {lack}")
     server = PostgresServer("fsync=off", "full_page_writes=off")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def mortal() -> Iterator[PostgresServer]:
+    """A PostgreSQL that a test may kill: it writes to disk as it does in earnest."""
+    lack = why_no_postgres()
+    if lack:
+        pytest.skip(f"{POSTGRES_LACK}: {lack}")
+    server = PostgresServer()
     try:
         server.start()
         yield server

@@ -5,14 +5,12 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 
@@ -24,9 +22,9 @@ from boxwall.v1 import (
     policy_pb2,
 )
 from boxwall_server.clock import SystemClock
-from boxwall_server.store.postgres_url import PostgresUrl
-from fakes.postgres_server import PASSWORD, PostgresServer, why_no_postgres
-from fakes.server_process import ServerProcess, boxwall, environment
+from fakes.postgres_server import PASSWORD, PostgresServer, logged_revisions
+from fakes.server_process import boxwall, environment
+from fakes.server_processes import ServerProcesses, channel_to
 from guarantees.follower import Follower
 from guarantees.truth import Truth
 from guarantees.writer import TIMEOUT, Writer, check_a_newcomer, paused
@@ -42,50 +40,15 @@ MOVED_WITHIN = 15
 State = box_pb2.Enforcement.State
 
 
-class Pair:
-    """Two servers on one database, each with a port that it keeps."""
-
-    def __init__(self, folder: Path, url: PostgresUrl) -> None:
-        self.url = url
-        self.servers = []
-        for number in (1, 2):
-            (folder / str(number)).mkdir()
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                listen = f"127.0.0.1:{free.getsockname()[1]}"
-            self.servers.append(ServerProcess(folder / str(number), listen, url.text))
-
-    @property
-    def addresses(self) -> str:
-        """What clients connect to."""
-        return ",".join(server.target for server in self.servers)
-
-    @property
-    def logs(self) -> str:
-        """All that the servers have said."""
-        return "".join(server.log.read_text() for server in self.servers)
-
-
 @pytest.fixture
-def pair(tmp_path: Path, postgres: PostgresServer) -> Iterator[Pair]:
+def pair(tmp_path: Path, postgres: PostgresServer) -> Iterator[ServerProcesses]:
     """Two servers that run."""
-    made = Pair(tmp_path, asyncio.run(postgres.database()))
+    made = ServerProcesses(tmp_path, asyncio.run(postgres.database()), 2)
     with ExitStack() as stack:
         for server in made.servers:
             stack.callback(server.close)
             server.start()
         yield made
-
-
-@asynccontextmanager
-async def channel_to(target: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel that goes to each address in turn."""
-    options = [
-        ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
-        ("grpc.initial_reconnect_backoff_ms", 20),
-        ("grpc.max_reconnect_backoff_ms", 50),
-    ]
-    async with grpc.aio.insecure_channel(target, options=options) as channel:
-        yield channel
 
 
 def update(box_id: str, mode: policy_pb2.NetworkPolicy, seconds: float) -> Any:
@@ -97,7 +60,7 @@ def update(box_id: str, mode: policy_pb2.NetworkPolicy, seconds: float) -> Any:
 DENY_ALL = policy_pb2.NetworkPolicy(deny_all=policy_pb2.DenyAll())
 
 
-async def test_an_update_at_one_server_waits_for_a_node_at_the_other(pair: Pair) -> None:
+async def test_an_update_at_one_server_waits_for_a_node_at_the_other(pair: ServerProcesses) -> None:
     here, there = (server.target for server in pair.servers)
     node = Follower(SystemClock(), "n1", ["b1"])
     async with (
@@ -124,7 +87,7 @@ async def test_an_update_at_one_server_waits_for_a_node_at_the_other(pair: Pair)
         assert box.enforcement.state == State.STATE_STALE, "nobody knows what it enforces"
 
 
-def test_the_command_line_goes_on_with_the_server_that_is_left(pair: Pair) -> None:
+def test_the_command_line_goes_on_with_the_server_that_is_left(pair: ServerProcesses) -> None:
     for killed in pair.servers:
         for number in range(4):
             made = run(pair, "box", "create", "--id", f"{killed.pid}-{number}")
@@ -134,7 +97,7 @@ def test_the_command_line_goes_on_with_the_server_that_is_left(pair: Pair) -> No
         killed.start()
 
 
-def run(pair: Pair, *arguments: str) -> Any:
+def run(pair: ServerProcesses, *arguments: str) -> Any:
     done = subprocess.run(
         boxwall("--server", pair.addresses, "--output", "json", *arguments),
         capture_output=True,
@@ -147,7 +110,9 @@ def run(pair: Pair, *arguments: str) -> Any:
 
 
 @pytest.mark.timeout(240)
-async def test_nothing_acknowledged_is_lost_while_servers_are_killed_in_turn(pair: Pair) -> None:
+async def test_nothing_acknowledged_is_lost_while_servers_are_killed_in_turn(
+    pair: ServerProcesses,
+) -> None:
     truth, clock = Truth(), SystemClock()
     observer = Follower(clock, "observer")
     nodes = [Follower(clock, node_id, hosted) for node_id, hosted in HOSTED.items()]
@@ -185,26 +150,12 @@ async def test_nothing_acknowledged_is_lost_while_servers_are_killed_in_turn(pai
         assert secret not in pair.logs
 
 
-@pytest.fixture
-def mortal() -> Iterator[PostgresServer]:
-    """A PostgreSQL that a test may kill: it writes to disk as it does in earnest."""
-    lack = why_no_postgres()
-    if lack:
-        pytest.skip(f"no PostgreSQL: {lack}")
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
 @pytest.mark.timeout(240)
 async def test_nothing_acknowledged_is_lost_while_the_database_is_killed_and_paused(
     tmp_path: Path, mortal: PostgresServer
 ) -> None:
     truth, clock = Truth(), SystemClock()
-    pair = Pair(tmp_path, await mortal.database())
+    pair = ServerProcesses(tmp_path, await mortal.database(), 2)
     observer, node = Follower(clock, "observer"), Follower(clock, "n1", HOSTED["n1"])
     async with contextlib.AsyncExitStack() as stack:
         for server in pair.servers:
@@ -260,12 +211,3 @@ async def check_that_all_is_enforced(stub: Any) -> None:
         assert [node.node_id for node in enforcement.nodes] == [
             node_id for node_id, box_ids in HOSTED.items() if box.id in box_ids
         ]
-
-
-async def logged_revisions(url: PostgresUrl) -> list[int]:
-    connection = await asyncpg.connect(url.text)
-    try:
-        rows = await connection.fetch("SELECT revision FROM boxwall.changes ORDER BY 1")
-    finally:
-        await connection.close()
-    return [row[0] for row in rows]

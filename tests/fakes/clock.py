@@ -11,10 +11,11 @@ class FakeClock:
     def __init__(self, start: Timestamp = START) -> None:
         self._start = start
         self._elapsed = 0.0
+        self._set_by = 0.0
 
     def now(self) -> Timestamp:
         """Microseconds since 1970."""
-        return Timestamp(self._start + round(self._elapsed * 1_000_000))
+        return Timestamp(self._start + round((self._elapsed + self._set_by) * 1_000_000))
 
     def steady(self) -> float:
         """Seconds since some start."""
@@ -23,3 +24,7 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._elapsed += seconds
+
+    def jump(self, seconds: float) -> None:
+        """The machine's clock is set, forward or back: no time passes."""
+        self._set_by += seconds

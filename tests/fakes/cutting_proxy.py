@@ -1,4 +1,4 @@
-"""A way to a database that can be cut in the middle of a commit."""
+"""A way to a database that can be cut in the middle of a commit, or hold commits up."""
 
 import asyncio
 import contextlib
@@ -22,38 +22,62 @@ class CuttingProxy:
     def __init__(self, port: int) -> None:
         self.cut = Cut.NEVER
         self.cuts = 0
+        self.commits = 0
+        """How many came."""
+        self.disk = asyncio.Event()
+        """Cleared, commits wait, as they do for a slow disk."""
+        self.disk.set()
         self.port = 0
         self._to = port
 
     async def serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         """Forward one connection both ways until one side ends."""
-        server, request = await asyncio.open_connection("127.0.0.1", self._to)
+        try:
+            server, request = await asyncio.open_connection("127.0.0.1", self._to)
+        except OSError:  # the database is away
+            answer.close()
+            return
         back = asyncio.ensure_future(forward(server, answer))  # of two plain copies
         try:
-            while data := await client.read(65536):
-                cut, now = self.cut, _COMMIT in data
-                if now and cut is not Cut.NEVER:
-                    self.cut, self.cuts = Cut.NEVER, self.cuts + 1
-                    back.cancel()
-                    await asyncio.wait([back])
-                if not now or cut is not Cut.BEFORE:
-                    request.write(data)
-                    await request.drain()
-                if now and cut is Cut.AFTER:
-                    await server.read(1)
-                if now and cut is not Cut.NEVER:
-                    return
+            with contextlib.suppress(ConnectionError):  # then it has ended
+                await self._forward_requests(client, server, request, back)
         finally:
             back.cancel()
+            await asyncio.wait([back])
             request.close()
             answer.close()
+
+    async def _forward_requests(
+        self,
+        client: asyncio.StreamReader,
+        server: asyncio.StreamReader,
+        request: asyncio.StreamWriter,
+        back: "asyncio.Future[None]",
+    ) -> None:
+        while data := await client.read(65536):
+            cut, is_commit = self.cut, _COMMIT in data
+            if is_commit:
+                self.commits += 1
+                await self.disk.wait()
+            if not is_commit or cut is Cut.NEVER:
+                request.write(data)
+                await request.drain()
+                continue
+            self.cut, self.cuts = Cut.NEVER, self.cuts + 1
+            back.cancel()
+            await asyncio.wait([back])
+            if cut is Cut.AFTER:
+                request.write(data)
+                await server.read(1)
+            return
 
 
 async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     """Copy until the source ends."""
-    while data := await source.read(65536):
-        sink.write(data)
-        await sink.drain()
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
     sink.close()
 
 

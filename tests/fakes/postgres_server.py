@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -40,12 +41,12 @@ class PostgresServer:
     """`start` returns when it answers. One for many tests: each gets a database of its own."""
 
     def __init__(self, *settings: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="boxwall-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="boxwall-postgres-"))
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         owner = _owner()
         if owner is not None:
-            os.chown(self._folder, owner.pw_uid, owner.pw_gid)
+            os.chown(self.folder, owner.pw_uid, owner.pw_gid)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._make()
@@ -58,17 +59,17 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(*_as_owner(), self._program("postgres"), "-D", self._folder / "data"),
-                    *("-p", str(self.port), "-k", self._folder),
+                    *(*_as_owner(), self._program("postgres"), "-D", self.folder / "data"),
+                    *("-p", str(self.port), "-k", self.folder),
                     *("-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"),
                     *(part for setting in self._settings for part in ("-c", setting)),
                 ],
                 stdout=log,
                 stderr=log,
-                cwd=self._folder,
+                cwd=self.folder,
             )
         self._wait_until_it_answers()
 
@@ -94,7 +95,7 @@ class PostgresServer:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def database(self, *, made: bool = True, name: str = "") -> PostgresUrl:
         """Make an empty database; return where it is."""
@@ -115,20 +116,32 @@ class PostgresServer:
         finally:
             await connection.close()
 
+    async def value(self, query: str) -> Any:
+        """Return the one value that a query of the superuser has."""
+        connection = await asyncpg.connect(self.url("postgres").text)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
     def _make(self) -> None:
-        secret = self._folder / "password"
+        secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
+        self.run_as_owner(
+            *("initdb", "-D", self.folder / "data", "-U", "postgres"),
+            *("--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8"),
+            *("--locale=C.UTF-8", "--no-sync"),
+        )
+
+    def run_as_owner(self, program: str, *arguments: str | Path, **environment: str) -> None:
+        """Run one of PostgreSQL's programs as the user that the server runs as."""
         subprocess.run(
-            [
-                *(*_as_owner(), self._program("initdb"), "-D", self._folder / "data"),
-                *("-U", "postgres"),
-                *("--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8"),
-                *("--locale=C.UTF-8", "--no-sync"),
-            ],
+            [*_as_owner(), self._program(program), *arguments],
             check=True,
             capture_output=True,
-            cwd=self._folder,
+            cwd=self.folder,
+            env=os.environ | environment,
         )
 
     def _program(self, name: str) -> Path:
@@ -141,7 +154,7 @@ class PostgresServer:
         while time.monotonic() < deadline:
             assert self._process is not None
             if self._process.poll() is not None:
-                raise AssertionError((self._folder / "log").read_text())
+                raise AssertionError((self.folder / "log").read_text())
             asked = [
                 str(self._program("pg_isready")),
                 "-q",
@@ -153,7 +166,7 @@ class PostgresServer:
             if subprocess.run(asked).returncode == 0:
                 return
             time.sleep(0.05)
-        raise AssertionError(f"no answer: {(self._folder / 'log').read_text()}")
+        raise AssertionError(f"no answer: {(self.folder / 'log').read_text()}")
 
 
 async def run(url: PostgresUrl, *statements: str) -> None:
@@ -173,6 +186,16 @@ async def roll_back(url: PostgresUrl, to: int) -> None:
         f"UPDATE boxwall.head SET revision = {to}, "
         f"commit_id = (SELECT commit_id FROM boxwall.changes WHERE revision = {to})",
     )
+
+
+async def logged_revisions(url: PostgresUrl) -> list[int]:
+    """Return the revisions that the log of a database holds."""
+    connection = await asyncpg.connect(url.text)
+    try:
+        rows = await connection.fetch("SELECT revision FROM boxwall.changes ORDER BY 1")
+    finally:
+        await connection.close()
+    return [row[0] for row in rows]
 
 
 def _programs() -> Path | None:

@@ -6,6 +6,7 @@ before the checkers once the history is complete.
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -69,6 +70,8 @@ class Follower:
         self._boxes = None if boxes is None else tuple(boxes)
         self.entries: dict[str, stream_pb2.PolicyEntry] = {}
         """The last of each box, tombstones among them."""
+        self.applied: dict[str, set[int]] = defaultdict(set)
+        """Every revision of each box that it has had in force: noted before it says so."""
         self.cursor = ""
         self.streams = 0
         """How many have brought it to a cursor."""
@@ -78,6 +81,10 @@ class Follower:
         self._pages: dict[str, stream_pb2.PolicyEntry] = {}
         self._transcripts: list[Transcript] = []
         self._heard = asyncio.Event()
+
+    def hosts(self, box_id: str) -> bool:
+        """Whether it is a node that hosts a box."""
+        return self._boxes is not None and box_id in self._boxes
 
     async def follow(self, stub: Any) -> None:
         """Follow for ever, from the last cursor after each loss. Raises what is no loss."""
@@ -156,6 +163,8 @@ class Follower:
             self.resets += 1
         self.entries.update({entry.box_id: entry for entry in message.changes.entries})
         self.cursor = message.cursor or self.cursor
+        for entry in (*message.changes.entries, *message.reset.boxes):
+            self.applied[entry.box_id].add(entry.policy_revision)
 
     async def _acknowledge(self, call: Any) -> None:
         if self._boxes is None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from boxwall_server.clock import SystemClock
 from fakes.agent import subscribed
 from guarantees.follower import RETRY, Follower
 from guarantees.history import History, Write, policy_state
+from guarantees.linearizable import ABSENT, Wrote
 from guarantees.truth import Truth
 
 DELETED = 0.1
@@ -38,7 +40,18 @@ class Writer:
     repeating the request id, in the history of the box, or from what the observer has heard.
     """
 
-    def __init__(self, stub: Any, box_id: str, truth: Truth, observer: Follower) -> None:
+    def __init__(
+        self,
+        stub: Any,
+        box_id: str,
+        truth: Truth,
+        observer: Follower,
+        hear: Callable[[box_pb2.Box], None] = lambda box: None,
+        waits: Sequence[int] = (0,),
+    ) -> None:
+        """`hear` is told of every answer, at once; `waits` are milliseconds to wait for nodes."""
+        self.operations: list[Wrote] = []
+        """All that has happened to the box."""
         self.busy = asyncio.Lock()
         """Held while it does not know what became of a write."""
         self.box_id = box_id
@@ -51,6 +64,9 @@ class Writer:
         self._answers: list[tuple[Any, Any, box_pb2.Box]] = []
         """First answers to request ids: method, request, answer."""
         self._number = 0
+        self._hear = hear
+        self._waits = waits
+        self._begin = 0.0
 
     async def write_for_ever(self) -> None:
         while True:
@@ -69,6 +85,7 @@ class Writer:
             assert without_enforcement(again) == without_enforcement(first)
 
     async def _write(self) -> None:
+        self._begin = time.monotonic()
         if not self._revisions:
             await self._create()
         elif random.random() < DELETED:
@@ -89,6 +106,7 @@ class Writer:
 
     async def _update_once(self) -> None:
         request = self._update(request_id=str(uuid.uuid4()))
+        request.wait_timeout.FromMilliseconds(random.choice(self._waits))
         written = await self._repeat(self._stub.UpdateNetworkPolicy, request)
         self._wrote(written.policy_revision, request.network_policy)
 
@@ -96,6 +114,7 @@ class Writer:
         request = self._update()
         written = await self._try(self._stub.UpdateNetworkPolicy(request, timeout=TIMEOUT))
         if written is not None:
+            self._hear(written)
             self._wrote(written.policy_revision, request.network_policy)
             return
         past = box_service_pb2.ListPolicyRevisionsRequest(box_id=self.box_id, page_size=1)
@@ -110,6 +129,7 @@ class Writer:
         revision = await self._deletion() if answer is None else answer.revision
         if revision:
             self._truth.take(Write(revision, self.box_id))
+            self._note(revision, ABSENT)
             self._revisions = []
 
     async def _deletion(self) -> int:
@@ -130,6 +150,7 @@ class Writer:
     async def _repeat(self, method: Any, request: Any) -> box_pb2.Box:
         """Send a request with an id until it is answered."""
         answer: box_pb2.Box = await self._ask(method, request)
+        self._hear(answer)
         self._answers.append((method, request, answer))
         return answer
 
@@ -155,7 +176,12 @@ class Writer:
     def _wrote(self, revision: int, policy: policy_pb2.NetworkPolicy) -> None:
         state = policy_state(self.box_id, self._uid, revision, policy)
         self._truth.take(Write(revision, self.box_id, state))
+        self._note(revision, policy_value(policy))
         self._revisions.append(revision)
+
+    def _note(self, revision: int, value: bytes | None) -> None:
+        wrote = Wrote(begin=self._begin, end=time.monotonic(), revision=revision, value=value)
+        self.operations.append(wrote)
 
     def _update(self, **fields: Any) -> box_service_pb2.UpdateNetworkPolicyRequest:
         return box_service_pb2.UpdateNetworkPolicyRequest(
@@ -168,6 +194,11 @@ class Writer:
         cidr = f"104.{self._number >> 8 & 255}.{self._number & 255}.0/24"
         custom = policy_pb2.CustomPolicy(allowed_cidrs=[cidr], unlisted=policy_pb2.UNLISTED_DENY)
         return policy_pb2.NetworkPolicy(custom=custom)
+
+
+def policy_value(policy: policy_pb2.NetworkPolicy) -> bytes:
+    """Return what tells a policy from others."""
+    return policy.SerializeToString(deterministic=True)
 
 
 @asynccontextmanager

@@ -169,7 +169,8 @@ class BoxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitEnforced(self, request, context):
-        """Waits until every node that hosts the box has answered for a revision.
+        """Waits until every node that hosts the box has answered for a revision. The `enforcement` of the
+        answer is about that revision; if the box has a later policy by then, it says nothing of that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

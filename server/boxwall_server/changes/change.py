@@ -43,8 +43,11 @@ class BoxRecord:
 
     @property
     def etag(self) -> str:
-        """Changes with every write; never the same for two boxes."""
-        return f"{self.uid[:8]}-{self.revision}"
+        """Changes with every write; never the same for two boxes.
+
+        The time is in it because revisions that a failover has lost are given out again.
+        """
+        return f"{self.uid[:8]}-{self.revision}-{self.update_time:x}"
 
 
 class ChangeKind(Enum):

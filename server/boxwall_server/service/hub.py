@@ -67,10 +67,13 @@ class Hub:
 
     def _end_all(self) -> None:
         """End every stream: what it has sent may not be so any more, and its cursor, which does not
-        verify, gets a reset when the client comes back.
+        verify, gets a reset when the client comes back. What nodes have said counts no more: it was
+        about revisions that may be others now.
         """
         self._shared.clear()
         for stream in tuple(self._streams):
+            if isinstance(stream, Subscriber):
+                stream.lose_contact()
             stream.end(
                 ApiError(
                     ErrorReason.STORE_UNAVAILABLE,

@@ -12,6 +12,7 @@ StoreError
   NotYetRead              this replica has not reached the revision asked for; try again
   StoreUnavailable        nothing is known to be wrong with the request; try again
     DiskFull
+    OutcomeUnknown      nobody knows whether the write happened: ask by its request id
   StoreBroken             the file is damaged or read-only: the operator must act
   StoreUnusable           the store cannot be opened as it is: the operator must act
 """
@@ -91,6 +92,10 @@ class StoreUnavailable(StoreError):
 
 class DiskFull(StoreUnavailable):
     """There is no room for the write. Nothing changed."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The store was lost while it committed, and cannot be asked what became of the write."""
 
 
 class StoreBroken(StoreError):

@@ -68,12 +68,13 @@ async def open_postgres(
             head = await read_head(connection)
             replica = secrets.token_bytes(8)
             await register(connection, replica)
-            pool = ReadPool(await open_pool(url))
+            tail = Tail(head)
+            pool = ReadPool(await open_pool(url, tail.check))
         except FOREIGN as exc:
             raise StoreUnusable(f"cannot open {url}: {str(exc) or 'no answer in time'}") from exc
         except ValueError as exc:
             raise StoreUnusable(f"cannot open {url}: its parameters are not valid") from exc
-        return PostgresStore(url, pool, replica, Tail(head), observe_commit)
+        return PostgresStore(url, pool, replica, tail, observe_commit)
 
 
 class PostgresStore(PostgresReader, PostgresSessions):

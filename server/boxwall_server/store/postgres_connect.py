@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: how each is set up."""
 
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -46,12 +47,18 @@ async def connect(url: PostgresUrl) -> "asyncpg.Connection[asyncpg.Record]":
     return await asyncpg.connect(url.text, **_arguments(url))
 
 
-async def open_pool(url: PostgresUrl) -> Pool:
-    """Return connections for reads, made as they are needed."""
+async def open_pool(
+    url: PostgresUrl,
+    check: "Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, None]]",
+) -> Pool:
+    """Return connections for reads, made as they are needed. One that `check` raises for is used
+    for nothing; whoever wanted it gets what was raised.
+    """
     return await asyncpg.create_pool(
         url.text,
         min_size=1,
         max_size=READERS + MAX_SCANS,
+        init=check,
         reset=_no_reset,
         **_arguments(url),
     )

@@ -47,7 +47,9 @@ BOX: Final = prefixed("b", BOX_COLUMNS).replace("b.labels", "b.labels::text")
 
 LIVE_SESSIONS: Final = (
     "sessions AS s JOIN replicas AS r ON r.id = s.replica AND NOT s.ended "
+    # A sign of life of the future is one of before the database's clock was put back.
     f"AND r.beat_time > clock_timestamp() - interval '{DEAD_AFTER} s' "
+    f"AND r.beat_time < clock_timestamp() + interval '{DEAD_AFTER} s' "
     "AND NOT EXISTS (SELECT 1 FROM nodes AS f "
     "WHERE f.tenant = s.tenant AND f.id = s.node_id AND f.fenced)"
 )

@@ -106,7 +106,7 @@ class PostgresSessions:
 async def register(connection: Connection, replica: bytes) -> None:
     """Let there be a row for a server."""
     await connection.execute(
-        "INSERT INTO replicas (id, batch, beat_time) VALUES ($1, '', clock_timestamp()) "
+        "INSERT INTO replicas (id, beat_time) VALUES ($1, clock_timestamp()) "
         "ON CONFLICT (id) DO UPDATE SET beat_time = excluded.beat_time",
         replica,
     )
@@ -115,16 +115,18 @@ async def register(connection: Connection, replica: bytes) -> None:
 async def deregister(connection: Connection, replica: bytes) -> None:
     """Forget a server that stops, and its sessions."""
     await connection.execute("DELETE FROM replicas WHERE id = $1", replica)
+    await connection.execute("DELETE FROM batches WHERE replica = $1", replica)
 
 
 async def beat(connection: Connection, replica: bytes) -> bool:
     """Give a sign of life. False: the server had no row any more; it has again."""
-    known = await connection.fetchval(
-        "WITH before AS (SELECT beat_time FROM replicas WHERE id = $1) "
-        "UPDATE replicas SET beat_time = clock_timestamp() WHERE id = $1 "
-        "RETURNING (SELECT isfinite(beat_time) FROM before)",
-        replica,
-    )
+    async with connection.transaction():
+        # A slow disk must not make servers seem dead, and one that is lost says nothing anyway.
+        await connection.execute("SET LOCAL synchronous_commit = off")
+        known = await connection.fetchval(
+            "UPDATE replicas SET beat_time = clock_timestamp() WHERE id = $1 RETURNING true",
+            replica,
+        )
     if known is None:
         await register(connection, replica)
     return bool(known)

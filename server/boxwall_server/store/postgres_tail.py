@@ -17,7 +17,8 @@ from boxwall_server.changes.change import Change
 from boxwall_server.changes.log import HistoryBroken
 from boxwall_server.changes.revision import NO_COMMIT, CommitId, Cursor, Epoch, Revision
 from boxwall_server.store.base import Listener
-from boxwall_server.store.postgres_connect import Connection
+from boxwall_server.store.errors import StoreUnavailable
+from boxwall_server.store.postgres_connect import Channel, Connection
 from boxwall_server.store.postgres_rows import CHANGE, change_from_row
 from boxwall_server.store.records import Commit, NewHistory
 
@@ -114,6 +115,21 @@ class Tail:
             if len(found.changes) < AT_ONCE:
                 return
 
+    async def check(self, connection: Connection) -> None:
+        """Raise StoreUnavailable if a connection, just made, leads to a database that has not got
+        what was read last.
+
+        After a failover every connection is new. Without this, a read could show what was before
+        the end that was lost, as if nothing had happened, until the tail has noticed.
+        """
+        head = self.head
+        try:
+            following(head, await read_from(connection, head.revision, 1))
+        except LogTooShort:
+            return
+        except HistoryLost as exc:
+            raise StoreUnavailable("the database has lost what it had") from exc
+
     async def mend(self, connection: Connection) -> None:
         """Give a history that has lost its tail another epoch, unless another replica has done
         it already; and follow it from its end.
@@ -143,9 +159,9 @@ class Tail:
             self.failed = True
 
 
-async def read_from(connection: Connection, revision: Revision) -> Found:
-    """Return the log from a revision on, at most AT_ONCE changes."""
-    rows = await connection.fetch(_FOLLOWING, revision, AT_ONCE)
+async def read_from(connection: Connection, revision: Revision, most: int = AT_ONCE) -> Found:
+    """Return the log from a revision on, at most so many changes."""
+    rows = await connection.fetch(_FOLLOWING, revision, most)
     return Found(
         epoch=Epoch(rows[0][0]),
         floor=Revision(rows[0][1]),
@@ -176,6 +192,9 @@ async def _head(connection: Connection, lock: str = "") -> Cursor:
 async def _with_new_epoch(connection: Connection, head: Cursor) -> Cursor:
     epoch = Epoch(secrets.token_bytes(16))
     await connection.execute("UPDATE head SET epoch = $1", epoch)
+    # What nodes have said was about revisions that may be others now.
+    await connection.execute("UPDATE sessions SET ended = true WHERE NOT ended")
+    await connection.execute("SELECT pg_notify($1, '')", Channel.NODES)
     return Cursor(
         epoch=epoch,
         revision=head.revision,

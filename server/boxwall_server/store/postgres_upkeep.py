@@ -14,6 +14,9 @@ SWEEP_LOCK: Final = 0x426F7853
 FORGET_REPLICA_AFTER: Final = 60.0
 """Seconds without a sign of life after which nothing is kept of a server."""
 
+FORGET_BATCH_AFTER: Final = 3600.0
+"""Seconds for which it can be told whether a server's last transaction was committed."""
+
 _AT_ONCE: Final = 10_000
 """Rows that one statement deletes, so that none takes long."""
 
@@ -25,8 +28,13 @@ async def forget_old(connection: Connection, now: Timestamp, retain: int) -> Rev
     The floor rises first: a cursor below it does not verify, whether its row is still there or not.
     """
     await connection.execute(
-        "DELETE FROM replicas WHERE beat_time < clock_timestamp() - $1 * interval '1 s'",
+        "DELETE FROM replicas WHERE beat_time < clock_timestamp() - $1 * interval '1 s' "
+        "OR beat_time > clock_timestamp() + $1 * interval '1 s'",
         FORGET_REPLICA_AFTER,
+    )
+    await connection.execute(
+        "DELETE FROM batches WHERE time < clock_timestamp() - $1 * interval '1 s'",
+        FORGET_BATCH_AFTER,
     )
     floor: int = await connection.fetchval(
         "UPDATE head SET floor = greatest(floor, revision - $1) RETURNING floor", retain

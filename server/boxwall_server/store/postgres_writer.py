@@ -11,7 +11,7 @@ import structlog
 from boxwall_server.changes.revision import Epoch
 from boxwall_server.store.batch import Answer, Plan, commit_ids, plan_batch
 from boxwall_server.store.batch_rows import Writes, keys_of
-from boxwall_server.store.errors import StoreUnavailable
+from boxwall_server.store.errors import OutcomeUnknown, StoreUnavailable
 from boxwall_server.store.mutations import Mutation
 from boxwall_server.store.postgres_connect import Channel, Connection, connect
 from boxwall_server.store.postgres_errors import FOREIGN, may_be_repeated, translated
@@ -54,7 +54,7 @@ class PostgresWriter:
     async def write(self, mutations: list[Mutation]) -> Sequence[Answer]:
         """Make a batch durable, tell the listener, and return the answers.
 
-        Raises StoreUnavailable if it did not happen, or if nobody can tell.
+        Raises StoreUnavailable if it did not happen, OutcomeUnknown if nobody can tell.
         """
         if self._tail.failed:
             raise StoreUnavailable("this server cannot follow history any more; see its log")
@@ -116,10 +116,8 @@ class PostgresWriter:
     async def _sign(self, connection: Connection, batch: bytes, writes: Writes) -> None:
         """Move the head on, tell the other replicas, and leave the mark of this batch."""
         await connection.execute(
-            # A server that was taken for dead has no row. It gets one without a sign of life: what
-            # was forgotten with the old one is for `beat` to find out.
-            "INSERT INTO replicas (id, batch, beat_time) VALUES ($1, $2, '-infinity') "
-            "ON CONFLICT (id) DO UPDATE SET batch = excluded.batch",
+            "INSERT INTO batches (replica, batch, time) VALUES ($1, $2, clock_timestamp()) "
+            "ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch, time = excluded.time",
             self._replica,
             batch,
         )
@@ -132,7 +130,7 @@ class PostgresWriter:
         await connection.execute("SELECT pg_notify($1, '')", channel)
 
     async def _has_happened(self, batch: bytes) -> bool:
-        """Return whether a batch was committed. Raises StoreUnavailable if that cannot be learnt.
+        """Return whether a batch was committed. Raises OutcomeUnknown if that cannot be learnt.
 
         The transaction may still be under way in the database; it holds the lock of the head until
         it has ended, so whoever has the lock next knows.
@@ -144,12 +142,12 @@ class PostgresWriter:
                 async with connection.transaction():
                     await locked_head(connection)
                     last = await connection.fetchval(
-                        "SELECT batch FROM replicas WHERE id = $1", self._replica
+                        "SELECT batch FROM batches WHERE replica = $1", self._replica
                     )
             except FOREIGN as exc:
                 self._drop()
                 if asyncio.get_running_loop().time() > deadline:
-                    raise StoreUnavailable(
+                    raise OutcomeUnknown(
                         "the connection was lost while committing, and cannot be had again: "
                         "nobody knows whether the write happened"
                     ) from exc

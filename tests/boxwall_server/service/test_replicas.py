@@ -12,7 +12,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from boxwall.v1 import box_service_pb2, node_pb2, node_service_pb2, stream_pb2
 from boxwall.wire.errors import ErrorReason, error_from_rpc
+from boxwall_server.enforcement import NodeKey
 from boxwall_server.store.postgres_url import PostgresUrl
+from boxwall_server.store.records import NewHistory
 from fakes.agent import Agent
 from fakes.postgres_server import PostgresServer, roll_back, run
 from fakes.replicas import serving_twice
@@ -207,6 +209,17 @@ async def test_streams_end_when_the_store_has_lost_what_they_sent_and_begin_with
     message = await again.until("reset")
     assert [entry.policy_revision for entry in message.reset.boxes] == [1]
     assert await served.state() == "PENDING"
+
+
+async def test_what_nodes_have_said_counts_no_more_in_the_moment_history_begins_anew(
+    served: Served,
+) -> None:
+    await served.create()
+    await served.hosting("b1")
+    node = NodeKey("default", "n1")
+    assert served.ledger.in_contact(node)
+    served.hub.publish(NewHistory(head=served.store.head))
+    assert not served.ledger.in_contact(node)
 
 
 async def test_a_failure_told_to_one_server_is_shown_by_the_other(served: Served) -> None:

@@ -124,6 +124,11 @@ STORE: dict[str, tuple[store_errors.StoreError, grpc.StatusCode, ErrorReason]] =
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.STORE_UNAVAILABLE,
     ),
+    "lost while it wrote": (
+        store_errors.OutcomeUnknown("who knows"),
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.STORE_UNAVAILABLE,
+    ),
 }
 
 

@@ -9,11 +9,19 @@ import pytest
 
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
+from boxwall_server.enforcement import NodeKey, Standing
+from boxwall_server.store.batch_rows import Key
 from boxwall_server.store.errors import BoxExists, StoreUnavailable
 from boxwall_server.store.mutations import AttachBoxes, DeleteBox
 from boxwall_server.store.postgres import PostgresStore, open_postgres
 from boxwall_server.store.postgres_url import PostgresUrl
-from boxwall_server.store.records import BoxFilter, Commit, NewHistory
+from boxwall_server.store.records import (
+    AnswerRecord,
+    BoxFilter,
+    Commit,
+    NewHistory,
+    SessionId,
+)
 from fakes.cutting_proxy import Cut, cutting_proxy
 from fakes.postgres_server import PostgresServer, roll_back, run
 from fakes.service import until
@@ -248,6 +256,47 @@ async def test_a_write_after_a_lost_tail_is_not_answered_as_if_nothing_had_happe
     await until(lambda: told.anew)
     assert (await written(store, create("b9"))).revision == 3
     await store.close()
+
+
+async def test_before_a_lost_tail_is_noticed_nothing_is_read_from_what_is_left(
+    url: PostgresUrl,
+) -> None:
+    store = await open_postgres(url)
+    for number in range(3):
+        await store.apply(create(f"b{number}"))
+    await roll_back(url, 2)
+    await cut(url)
+    with pytest.raises(StoreUnavailable, match="lost"):
+        await store.box("t1", "b0")
+    store.listen(Told())
+    await until(lambda: store.head.revision == 2)
+    assert (await store.box("t1", "b0")).box.id == "b0"
+    await store.close()
+
+
+async def test_what_nodes_have_said_is_forgotten_with_the_tail_that_was_lost(
+    url: PostgresUrl, pair: tuple[PostgresStore, PostgresStore]
+) -> None:
+    asked, noticing = pair
+    told, key = Told(), Key("t1", "b1")
+    node, session = NodeKey("t1", "n1"), SessionId(b"s" * 16)
+    await asked.open_session(node, session, Timestamp(1_000 * SECOND))
+    attach = AttachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=session)
+    await asked.apply(attach)
+    for policy in (create("b1"), set_policy("b1")):
+        await asked.apply(policy)
+    said = Standing(applied=Revision(2), answered=Revision(2))
+    answer = AnswerRecord(session=session, node=node, box_id="b1", standing=said)
+    await asked.save_answers([answer], {session: Revision(2)})
+    (host,) = (await noticing.hosts([key]))[key]
+    assert host.standing == said
+    noticing.listen(told)
+    await until(lambda: noticing.head == asked.head)
+    await roll_back(url, 1)
+    await until(lambda: told.anew)
+    await asked.save_answers([answer], {session: Revision(2)})
+    (host,) = (await noticing.hosts([key]))[key]
+    assert host.standing is None, "revision 2 is going to be another policy"
 
 
 async def test_a_replica_that_was_away_longer_than_the_log_is_kept_begins_anew(

@@ -165,6 +165,15 @@ async def test_a_request_id_is_forgotten_after_an_hour(store: Store) -> None:
         await store.apply(create(request=key(request_id="r1"), now=hours))
 
 
+async def test_a_request_id_is_known_though_the_clock_was_put_back(store: Store) -> None:
+    first = await written(store, create(request=key(request_id="r1")))
+    yesterday = Timestamp(1_000 * SECOND - 24 * 3600 * SECOND)
+    again = await written(store, create(request=key(request_id="r1"), now=yesterday))
+    assert again == replace(first, replayed=True)
+    await store.compact(now=yesterday, retain=1_000)
+    assert (await written(store, create(request=key(request_id="r1")))).replayed
+
+
 async def test_a_rejection_is_not_remembered(store: Store) -> None:
     request = key(request_id="r1")
     with pytest.raises(errors.BoxNotFound):

@@ -75,6 +75,12 @@ _OF_STORE_ERROR: Final[dict[type[store_errors.StoreError], tuple[ErrorReason, st
         "the store does not answer; try again",
         "",
     ),
+    store_errors.OutcomeUnknown: (
+        ErrorReason.STORE_UNAVAILABLE,
+        "the store was lost while it wrote, and nobody knows whether the write happened; send it "
+        "again with the same request_id to learn that",
+        "",
+    ),
 }
 
 

@@ -119,8 +119,15 @@ CREATE INDEX nodes_fenced ON nodes (tenant, id) WHERE fenced;
 -- was told by nodes.
 CREATE TABLE replicas (
     id        bytea PRIMARY KEY,
-    batch     bytea NOT NULL,  -- of its last transaction: after a lost connection, tells whether it was committed
     beat_time timestamptz NOT NULL
+) WITH (fillfactor = 20);
+
+-- The last transaction of each server's writer: after a lost connection it tells whether that was
+-- committed. Not beside the sign of life, which would wait until the transaction has ended.
+CREATE TABLE batches (
+    replica bytea PRIMARY KEY,
+    batch   bytea NOT NULL,
+    time    timestamptz NOT NULL
 ) WITH (fillfactor = 20);
 
 -- The streams of nodes. A node has one that is not ended: the newest.
