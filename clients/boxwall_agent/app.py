@@ -96,7 +96,7 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         api = LocalApi(
             agent,
             KernelCounts(stack.enter_context(open_nftables())),
-            Explainer(enforcer, nft, conntrack.connections, config.http_ports),
+            Explainer(enforcer, nft, conntrack.opened_by, config.http_ports),
             config.node_id,
             lambda: sync.in_contact,
             grace=config.dns.grace,

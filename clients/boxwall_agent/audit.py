@@ -11,7 +11,7 @@ from typing import Final
 
 from boxwall.policy import Address, Destination, Policy, Surroundings, decide
 from boxwall_agent.marks import grant_in
-from boxwall_agent.packets import TCP
+from boxwall_agent.packets import TCP, Ends
 from boxwall_agent.ruleset import BoxRules
 
 TCP_CLOSE: Final = 8
@@ -38,8 +38,8 @@ class Connection:
     """TCP_CONNTRACK_*; None if it is not TCP."""
     closed_for: int | None = None
     """Seconds since a reset was seen; None if none was."""
-    answers: bytes = b""
-    """Who answers to whom, behind the node's NAT, as the kernel has it: see `conntrack.ends_of`."""
+    answers: Ends | None = None
+    """Who answers to whom, behind the node's NAT; None: nobody with ports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,15 @@ it by its next packet; an end that only waits is poked (see `poking`).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
 
+from boxwall.policy import Address
 from boxwall.wire.entries import Result
 from boxwall_agent.audit import Changed, Connection, Outcome, merged, outcomes
-from boxwall_agent.conntrack import connections
+from boxwall_agent.conntrack import opened_by
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError
 from boxwall_agent.turns import Turns
@@ -44,7 +45,7 @@ class Auditor:
         enforcer: Enforcer,
         poke: Callable[[Connection], None],
         report: Callable[[Sequence[Result]], None],
-        find: Callable[[], Iterable[Connection]] = connections,
+        find: Callable[[Collection[Address]], Iterable[Connection]] = opened_by,
     ) -> None:
         """`find` may take its time, and raise KernelError: it is called in a thread."""
         self._enforcer = enforcer
@@ -87,9 +88,12 @@ class Auditor:
         """Raises KernelError; what was to be looked at still is."""
         self._has_changed.clear()
         changes, self._changed = list(self._changed.values()), {}
+        addresses = frozenset[Address]().union(*(changed.addresses for changed in changes))
         surroundings = self._enforcer.surroundings
         try:
-            found = await asyncio.to_thread(lambda: outcomes(changes, self._find(), surroundings))
+            found = await asyncio.to_thread(
+                lambda: outcomes(changes, self._find(addresses), surroundings)
+            )
         except KernelError:
             self._put_back(changes)
             raise

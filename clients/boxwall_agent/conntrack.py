@@ -1,8 +1,13 @@
 """Connection tracking: which connections carry which mark, and to where they go.
 
 Raw netlink, because a dump of thousands of entries must not take a second. Source:
-linux/netfilter/nfnetlink_conntrack.h. A dump walks every bucket of the kernel's table, some ten
-milliseconds: call it in a thread.
+linux/netfilter/nfnetlink_conntrack.h. A dump locks every bucket of the kernel's table in turn, some
+ten milliseconds: call it in a thread.
+
+Each part of a dump is as many entries as fit a datagram, and the kernel does nothing else on that
+processor, not even take packets, until it has found them. So a dump of few entries holds up most:
+while there are few, the same list is read as text (see `conntrack_list`), which locks nothing. For
+the same reason the kernel is not asked to pick the entries itself.
 """
 
 import errno
@@ -14,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from boxwall.policy import Address
+from boxwall_agent import conntrack_list
 from boxwall_agent.audit import TCP_CLOSE, Connection
 from boxwall_agent.errors import KernelRejected, KernelUnsure
 from boxwall_agent.marks import grant_in
@@ -55,14 +61,35 @@ _COUNT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 _LIMIT: Final = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 _DEFAULT_CLOSE_TIMEOUT: Final = 10
 
+_LIST: Final = Path("/proc/thread-self/net/nf_conntrack")
+"""Not every kernel has it (CONFIG_NF_CONNTRACK_PROCFS)."""
+
+_FEW: Final = 1_000
+"""Up to so many connections are read as text. It comes by pages, and some kernels begin anew for
+each: what is much is slow then."""
+
 
 def connections() -> Iterator[Connection]:
-    """Yield every tracked connection of the namespace. Raises KernelError."""
+    """Yield every tracked connection of the namespace, by netlink. Raises KernelError."""
     close_timeout = _close_timeout()
     for data, at, size in _dump():
         found = _connection(data[at + BODY_AT : at + size], close_timeout)
         if found is not None:
             yield found
+
+
+def opened_by(sources: Collection[Address]) -> list[Connection]:
+    """Return the tracked connections that these have opened. Raises KernelError."""
+    close_timeout = _close_timeout()
+    try:
+        if tracked() <= _FEW:
+            return list(conntrack_list.opened_by(sources, _LIST.read_bytes(), close_timeout))
+    except (OSError, ValueError, KernelUnsure):
+        pass  # netlink says it as well
+    wanted = frozenset(map(_packed, sources))
+    own = ((data, at, size) for data, at, size in _dump() if _source(data, at, size) in wanted)
+    found = (_connection(data[at + BODY_AT : at + size], close_timeout) for data, at, size in own)
+    return [one for one in found if one is not None]
 
 
 def connections_of(addresses: Collection[Address]) -> dict[Address, int]:
@@ -95,8 +122,8 @@ def most_tracked() -> int:
         raise KernelUnsure(f"the limit of tracked connections cannot be read: {exc}") from exc
 
 
-def find_answers(ends: Ends) -> bytes:
-    """Return `Connection.answers` of the TCP connection that was opened so; empty: there is none.
+def find_answers(ends: Ends) -> Ends | None:
+    """Return `Connection.answers` of the TCP connection that was opened so; None: there is none.
 
     Raises KernelError.
     """
@@ -113,14 +140,14 @@ def find_answers(ends: Ends) -> bytes:
         asked.send(message(_SUBSYSTEM << 8 | _GET, Flags(0), 1, asked_for, family=family))
         for answer in read_messages(_received(asked)):
             if answer.kind != NLMSG_ERROR:
-                return read_attributes(answer.body).get(_REPLY, b"")
+                return _ends(read_attributes(answer.body).get(_REPLY, b""))
             if answer.error != errno.ENOENT:
                 raise KernelRejected(answer.error, "a connection", os.strerror(answer.error))
-    return b""
+    return None
 
 
-def ends_of(answers: bytes) -> Ends | None:
-    """Read `Connection.answers`: who answers to whom. None: nobody with ports."""
+def _ends(answers: bytes) -> Ends | None:
+    """Read a tuple; None: nobody with ports."""
     found = read_attributes(answers)
     addresses, protocol = read_attributes(found.get(1, b"")), read_attributes(found.get(2, b""))
     version, source, destination = (4, 1, 2) if 1 in addresses else (6, 3, 4)
@@ -135,8 +162,9 @@ def ends_of(answers: bytes) -> Ends | None:
 
 
 def grants() -> frozenset[int]:
-    """Return every grant that a connection carries, in force or not."""
-    return frozenset(grant_in(connection.mark) for connection in connections())
+    """Return every grant that a connection carries, in force or not. Raises KernelError."""
+    found = (read_attributes(data[at + BODY_AT : at + size]) for data, at, size in _dump())
+    return frozenset(grant_in(read_be32(one[_MARK])) for one in found if _MARK in one)
 
 
 def _opened() -> socket.socket:
@@ -205,7 +233,7 @@ def _connection(body: bytes, close_timeout: int) -> Connection | None:
         mark=read_be32(found[_MARK]) if _MARK in found else 0,
         tcp_state=state,
         closed_for=close_timeout - left if state == TCP_CLOSE else None,
-        answers=found.get(_REPLY, b""),
+        answers=_ends(found.get(_REPLY, b"")),
     )
 
 

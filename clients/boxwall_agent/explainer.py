@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -50,13 +50,13 @@ class Explainer:
         self,
         enforcer: Enforcer,
         kernel: Kernel,
-        connections: Callable[[], Iterable[Connection]],
+        opened_by: Callable[[Collection[Address]], Iterable[Connection]],
         http_ports: Iterable[int] = (),
     ) -> None:
-        """`connections` is asked in a thread: it walks the kernel's table."""
+        """`opened_by` is asked in a thread: it may take its time, and raise KernelError."""
         self._enforcer = enforcer
         self._kernel = kernel
-        self._connections = connections
+        self._opened_by = opened_by
         self._http_ports = frozenset(http_ports)
 
     def explain(self, hosted: Hosted, asked: Destination) -> Explanation:
@@ -92,8 +92,8 @@ class Explainer:
 
         def count() -> Carried:
             carried = Carried()
-            for one in self._connections():
-                if one.source in sources and is_open(one) and grant_in(one.mark):
+            for one in self._opened_by(sources):
+                if is_open(one) and grant_in(one.mark):
                     carried.by_grant[grant_in(one.mark)] += 1
                     carried.to_address[one.destination] += 1
             return carried

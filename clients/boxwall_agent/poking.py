@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from boxwall_agent.audit import Connection
-from boxwall_agent.conntrack import ends_of, find_answers
+from boxwall_agent.conntrack import find_answers
 from boxwall_agent.errors import KernelError
 from boxwall_agent.marks import POKE
 from boxwall_agent.packets import TCP, Ends, stray_acknowledgement
@@ -89,11 +89,10 @@ class Poker:
         except KernelError as exc:
             _log.debug("connection_not_found", error=str(exc))
 
-    def _poke_server(self, answers: bytes) -> None:
+    def _poke_server(self, answers: Ends | None) -> None:
         """In the name that the node's NAT has given the box, which the far end knows."""
-        ends = ends_of(answers)
-        if ends is not None:
-            self._send(ends.turned)
+        if answers is not None:
+            self._send(answers.turned)
 
     def _send(self, ends: Ends) -> None:
         poke = stray_acknowledgement(ends, secrets.randbits(32))

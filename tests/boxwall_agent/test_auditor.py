@@ -1,7 +1,7 @@
 """What a change cut is counted and poked, however the first look ends."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pytest
 
@@ -42,11 +42,11 @@ class Watched:
             await self._are_poked.wait()
             running.cancel()
 
-    def _find(self) -> Iterable[Connection]:
+    def _find(self, sources: Collection[Address]) -> Iterable[Connection]:
         if self._failures:
             self._failures -= 1
             raise KernelUnsure("too many at once")
-        return self._found
+        return [one for one in self._found if one.source in sources]
 
     def _poke(self, connection: Connection) -> None:
         self.poked.append(connection)

@@ -117,6 +117,56 @@ def test_a_list_that_the_kernel_refuses_is_an_error() -> None:
         listed(acknowledgement(1, errno.EPERM))
 
 
+BOX, OTHER = Address.parse("10.77.1.2"), Address.parse("10.77.2.2")
+LISTED = (
+    b"ipv4     2 udp      17 27 src=10.77.1.2 dst=8.8.4.4 sport=5 dport=53 [UNREPLIED] "
+    b"src=8.8.4.4 dst=10.77.1.2 sport=53 dport=5 mark=7 zone=0 use=2\n"
+)
+
+
+@pytest.fixture
+def kernel_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list with one connection, as the kernel writes it; one is tracked."""
+    (tmp_path / "list").write_bytes(LISTED)
+    (tmp_path / "count").write_text("1\n")
+    monkeypatch.setattr(conntrack, "_LIST", tmp_path / "list")
+    monkeypatch.setattr(conntrack, "_COUNT", tmp_path / "count")
+    return tmp_path
+
+
+def opened_by_box(*answers: Answer) -> list[Connection]:
+    """What the box has opened; `answers`: the kernel's, if it is asked by netlink."""
+    fake = FakeNetlink(answers)
+    found = made_with(fake, lambda: conntrack.opened_by([BOX]))
+    assert bool(fake.sent) == bool(answers)
+    return found
+
+
+@pytest.mark.usefixtures("kernel_list")
+def test_few_connections_are_read_from_the_kernels_list() -> None:
+    (found,) = opened_by_box()
+    assert (found.source, found.destination_port, found.mark) == (BOX, 53, 7)
+
+
+@pytest.mark.parametrize("why", ["many", "no list", "no count", "a line of another kernel"])
+def test_else_they_are_asked_for_by_netlink(why: str, kernel_list: Path) -> None:
+    match why:
+        case "many":
+            (kernel_list / "count").write_text("1001\n")
+        case "no list":
+            (kernel_list / "list").unlink()
+        case "no count":
+            (kernel_list / "count").unlink()
+        case _:
+            (kernel_list / "list").write_bytes(LISTED.replace(b"mark=7", b""))
+    (found,) = opened_by_box(
+        tracked(str(OTHER), "8.8.4.4", TCP, state=3, mark=6)
+        + tracked(str(BOX), "8.8.4.4", UDP, ports=(5, 53), mark=7),
+        done(1),
+    )
+    assert (found.source, found.destination_port, found.mark) == (BOX, 53, 7)
+
+
 def test_grants_that_connections_carry_are_gathered() -> None:
     marks = (7, 0x08000009, 0x4000000B, 0x10000000, 0x80000000, 7)
     fake = FakeNetlink(

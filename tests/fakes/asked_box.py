@@ -1,6 +1,7 @@
 """A box on a fake kernel that can be asked what it holds, and an explainer that asks it."""
 
 import time
+from collections.abc import Collection
 
 from boxwall.policy import ALWAYS_BLOCKED, Address, Destination, Name, Policy
 from boxwall.wire.entries import Entry, PolicySet
@@ -91,7 +92,7 @@ class AskedBox:
         """Explain."""
         return self.explainer.explain(self.hosted, Destination.parse(text))
 
-    def _tracked(self) -> list[Connection]:
+    def _tracked(self, sources: Collection[Address]) -> list[Connection]:
         if self.connections_fail is not None:
             raise self.connections_fail
-        return self.connections
+        return [one for one in self.connections if one.source in sources]
