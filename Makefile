@@ -8,7 +8,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 UV_LOCK = $(UV_COMPILE) pyproject.toml --group build
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check bypass fuzz bench bench-quick protos protos-baseline fmt lock clean
+.PHONY: help run demo test budget coverage check bypass fuzz bench bench-quick protos protos-baseline fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(READY) ## all tests; ARGS="-k wildcard" goes to pytest
 	@tools/test-packages.sh
 	$(BIN)/pytest $(ARGS)
 	$(if $(ARGS),,$(MAKE) coverage)
+
+budget: $(READY) ## count what hot paths do (calls, statements, tasks, messages), and allow it; `make test` compares
+	@PYTHONPATH=tests $(BIN)/python -m budget
 
 coverage: $(READY) ## fails when a branch of the policy core is not tested; part of `make test` without ARGS
 	$(BIN)/coverage run --source=boxwall.policy -m pytest tests/boxwall/policy -q

@@ -81,14 +81,13 @@ def policy_to_proto(policy: Policy) -> policy_pb2.NetworkPolicy:
         case DenyAll():
             return policy_pb2.NetworkPolicy(deny_all=policy_pb2.DenyAll())
         case Custom():
-            return policy_pb2.NetworkPolicy(
-                custom=policy_pb2.CustomPolicy(
-                    allowed_domains=[pattern.text for pattern in policy.allowed_domains],
-                    allowed_cidrs=[str(network) for network in policy.allowed_cidrs],
-                    denied_cidrs=[str(network) for network in policy.denied_cidrs],
-                    unlisted=_UNLISTED_NUMBER[policy.unlisted],
-                )
-            )
+            message = policy_pb2.NetworkPolicy()
+            custom = message.custom  # in place: a message of its own would be made, and copied
+            custom.allowed_domains.extend([pattern.text for pattern in policy.allowed_domains])
+            custom.allowed_cidrs.extend([str(network) for network in policy.allowed_cidrs])
+            custom.denied_cidrs.extend([str(network) for network in policy.denied_cidrs])
+            custom.unlisted = _UNLISTED_NUMBER[policy.unlisted]
+            return message
         case _:
             assert_never(policy)
 

@@ -49,6 +49,28 @@ class BoxRecord:
         """
         return f"{self.uid[:8]}-{self.revision}-{self.update_time:x}"
 
+    def with_policy(
+        self, policy: PolicyBytes, mode: str, revision: Revision, now: Timestamp
+    ) -> "BoxRecord":
+        """Return the box after a write of its policy. Of `dataclasses.replace`, half the time."""
+        return BoxRecord(
+            tenant=self.tenant,
+            id=self.id,
+            uid=self.uid,
+            name=self.name,
+            node_id=self.node_id,
+            labels=self.labels,
+            runtime=self.runtime,
+            policy=policy,
+            mode=mode,
+            policy_revision=revision,
+            revision=revision,
+            expire_time=self.expire_time,
+            source_snapshot=self.source_snapshot,
+            create_time=self.create_time,
+            update_time=now,
+        )
+
 
 class ChangeKind(Enum):
     """What a write did to a box."""

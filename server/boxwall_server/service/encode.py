@@ -23,19 +23,20 @@ def box_to_proto(
         uid=box.uid,
         name=box.name,
         node_id=box.node_id,
-        labels=dict(box.labels),
         runtime=box.runtime,
         policy_revision=box.policy_revision,
         source_snapshot=box.source_snapshot,
-        create_time=time_to_proto(box.create_time),
-        update_time=time_to_proto(box.update_time),
         etag=box.etag,
     )
+    for key, value in box.labels:
+        message.labels[key] = value
+    _set_time(message.create_time, box.create_time)
+    _set_time(message.update_time, box.update_time)
     message.network_policy.MergeFromString(box.policy)
     if box.expire_time is not None:
-        message.expire_time.CopyFrom(time_to_proto(box.expire_time))
+        _set_time(message.expire_time, box.expire_time)
     if enforcement is not None:
-        message.enforcement.CopyFrom(enforcement_to_proto(enforcement))
+        _set_enforcement(message.enforcement, enforcement)
     if warnings:
         message.warnings.extend(warnings_to_proto(warnings))
     return message
@@ -43,11 +44,17 @@ def box_to_proto(
 
 def enforcement_to_proto(enforcement: Enforcement) -> box_pb2.Enforcement:
     """Return how far a policy has come."""
-    return box_pb2.Enforcement(
-        state=f"STATE_{enforcement.state.name}",
-        applied_revision=enforcement.applied_revision,
-        nodes=[_node_enforcement_to_proto(node) for node in enforcement.nodes],
-    )
+    message = box_pb2.Enforcement()
+    _set_enforcement(message, enforcement)
+    return message
+
+
+def _set_enforcement(message: box_pb2.Enforcement, enforcement: Enforcement) -> None:
+    # States have the numbers of the wire; by name, protobuf would look each up.
+    message.state = int(enforcement.state)  # type: ignore[assignment]  # an enum of protobuf is an int
+    message.applied_revision = enforcement.applied_revision
+    if enforcement.nodes:
+        message.nodes.extend([_node_enforcement_to_proto(node) for node in enforcement.nodes])
 
 
 def _node_enforcement_to_proto(node: NodeEnforcement) -> box_pb2.NodeEnforcement:
@@ -112,3 +119,8 @@ def node_to_proto(
 def time_to_proto(time: Timestamp) -> TimestampMessage:
     """Return microseconds since 1970 as the well-known type."""
     return TimestampMessage(seconds=time // 1_000_000, nanos=time % 1_000_000 * 1000)
+
+
+def _set_time(message: TimestampMessage, time: Timestamp) -> None:
+    """Set a field in place: a message of its own would be made, and copied."""
+    message.seconds, message.nanos = time // 1_000_000, time % 1_000_000 * 1000

@@ -233,14 +233,7 @@ class _Batch:
         key = Key(mutation.tenant, mutation.id)
         box = self._box(key, mutation.etag)
         revision = self._next_revision(mutation.validate_only)
-        changed = replace(
-            box,
-            policy=mutation.policy,
-            mode=mutation.mode,
-            policy_revision=revision,
-            revision=revision,
-            update_time=mutation.now,
-        )
+        changed = box.with_policy(mutation.policy, mutation.mode, revision, mutation.now)
         written = BoxWritten(
             box=changed, previous_policy=box.policy, nodes=self._nodes(key), revision=revision
         )

@@ -1,6 +1,13 @@
 """Group commit: what waits at the same time goes into one transaction.
 
-One batch is written at a time; what comes in meanwhile gathers for the next.
+One batch is written at a time; what comes in meanwhile gathers for the next. A commit costs hardly
+more for many than for one, so a batch also waits for those who are likely to come: as many as were
+about when the last one ended, and no longer than that one took. So nobody waits for twice as long
+as it would take alone; and whoever is alone does not wait.
+
+    the last batch     waited then    the next begins with
+    1                  0              1, at once
+    5, in 2 ms         4              9, or after 2 ms with those that are there
 """
 
 import asyncio
@@ -15,6 +22,8 @@ from boxwall_server.store.errors import Rejected, StoreUnavailable
 from boxwall_server.store.mutations import Mutation, Outcome
 
 MAX_BATCH: Final = 256
+MAX_PATIENCE: Final = 0.005
+"""Seconds that a batch waits for more at the most, however long the last one took."""
 
 _Waiting: TypeAlias = tuple[Mutation, "asyncio.Future[Outcome]"]
 _log = structlog.get_logger()
@@ -40,6 +49,9 @@ class GroupCommit:
         self._observe = observe
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
+        self._expected = 1
+        self._patience = 0.0
+        self._all_came = asyncio.Event()
         self._closed = False
 
     async def apply(self, mutation: Mutation) -> Outcome:
@@ -49,6 +61,8 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
         self._waiting.append((mutation, answer))
+        if len(self._waiting) >= self._expected:
+            self._all_came.set()
         if self._writing is None:
             # Kept in self._writing, awaited by close(): it must outlive the caller, who may be
             # cancelled while others wait for the same commit.
@@ -59,6 +73,7 @@ class GroupCommit:
     def refuse_more(self) -> None:
         """Take nothing more in; what was taken in is still written."""
         self._closed = True
+        self._all_came.set()
 
     async def close(self) -> None:
         """Take nothing more in; return when everything is answered."""
@@ -79,7 +94,12 @@ class GroupCommit:
             self._writing = None
 
     async def _gathered(self) -> None:
-        """Let calls that are already here join: a commit costs the same for one and for many."""
+        """Let those join who are likely to come, and those who are already here."""
+        if len(self._waiting) < self._expected and not self._closed:
+            self._all_came.clear()
+            timer = asyncio.get_running_loop().call_later(self._patience, self._all_came.set)
+            await self._all_came.wait()
+            timer.cancel()
         before = 0
         while before < len(self._waiting) < MAX_BATCH:
             before = len(self._waiting)
@@ -95,7 +115,10 @@ class GroupCommit:
             for _, future in batch:
                 _fail(future, error)
             return
-        self._observe(time.monotonic() - started)
+        took = time.monotonic() - started
+        self._observe(took)
+        self._patience = min(took, MAX_PATIENCE)
+        self._expected = min(len(batch) + len(self._waiting), MAX_BATCH)
         for (_, future), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Rejected):
                 _fail(future, answer)

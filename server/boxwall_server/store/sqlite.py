@@ -29,6 +29,7 @@ from boxwall_server.store.batch_rows import Key, keys_of
 from boxwall_server.store.errors import StoreUnavailable
 from boxwall_server.store.group_commit import GroupCommit
 from boxwall_server.store.mutations import Mutation, Outcome
+from boxwall_server.store.recent import RecentBoxes
 from boxwall_server.store.records import (
     BoxFilter,
     ChangesAt,
@@ -98,6 +99,7 @@ class SqliteStore(Unshared):
         self._lock = lock
         self._head = reads.head(connection)
         self._commit_ids = commit_ids()
+        self._recent = RecentBoxes()
         self._listener: Listener | None = None
         self._group = GroupCommit(self._write, translated=_translated, observe=observe_commit)
         self._closed = False
@@ -146,11 +148,15 @@ class SqliteStore(Unshared):
         connection = self._connection
         await self._begin()
         try:
-            rows = load(connection, keys_of(mutations))
+            rows = load(connection, keys_of(mutations), self._recent)
             plan = plan_batch(mutations, rows, self._head.revision, self._commit_ids)
             if plan.writes:
                 save(connection, plan.writes)
                 await asyncio.get_running_loop().run_in_executor(self._committer, self._sync)
+                self._recent.keep(rows, plan.writes)
+        except BaseException:
+            self._recent.forget()
+            raise
         finally:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):

@@ -5,11 +5,12 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from boxwall_server.changes.change import BoxRecord, Timestamp
+from boxwall_server.changes.change import BoxRecord, ChangeKind, Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.store.answers import answer_to_text
 from boxwall_server.store.batch import REQUEST_MEMORY
 from boxwall_server.store.batch_rows import Key, Keys, Rows, Writes
+from boxwall_server.store.recent import RecentBoxes
 from boxwall_server.store.rows import (
     BOX_COLUMNS,
     HISTORY_OF_DELETED,
@@ -38,12 +39,18 @@ _UPSERT_BOX: Final = (
     "ON CONFLICT (tenant, id) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in BOX_COLUMNS.split(", ")[2:])
 )
+# Names no column of an index: those stay as they are, and their pages need not be written.
+_SET_POLICY: Final = (
+    "UPDATE boxes SET policy = ?, mode = ?, policy_revision = ?, revision = ?, update_time = ? "
+    "WHERE tenant = ? AND id = ?"
+)
 
 
-def load(connection: sqlite3.Connection, keys: Keys) -> Rows:
+def load(connection: sqlite3.Connection, keys: Keys, recent: RecentBoxes) -> Rows:
     """Return the rows that exist of those that are wanted."""
     rows = Rows()
-    for row in _wanted(connection, "boxes", prefixed("t", BOX_COLUMNS), keys.boxes):
+    boxes = recent.give(rows, keys.boxes)
+    for row in _wanted(connection, "boxes", prefixed("t", BOX_COLUMNS), boxes):
         box = box_from_row(row)
         rows.boxes[Key(box.tenant, box.id)] = box
     for row in _wanted(connection, "snapshots", prefixed("t", SNAPSHOT_COLUMNS), keys.snapshots):
@@ -56,7 +63,7 @@ def load(connection: sqlite3.Connection, keys: Keys) -> Rows:
         node = node_from_row(row)
         rows.nodes[Key(node.tenant, node.id)] = node
     for tenant, box_id, node_id in _wanted(
-        connection, "attachments", "t.tenant, t.box_id, t.node_id", keys.boxes, column="box_id"
+        connection, "attachments", "t.tenant, t.box_id, t.node_id", boxes, column="box_id"
     ):
         rows.hosts.setdefault(Key(tenant, box_id), set()).add(node_id)
     for tenant, box_id, node_id in _wanted(
@@ -133,10 +140,17 @@ def forget_old(connection: sqlite3.Connection, floor: Revision, now: Timestamp) 
 def _save_boxes(connection: sqlite3.Connection, writes: Writes) -> None:
     gone = [key for key, box in writes.boxes.items() if box is None]
     _many(connection, "DELETE FROM boxes WHERE tenant = ? AND id = ?", gone)
+    more = {Key(c.box.tenant, c.box.id) for c in writes.changes if c.kind is not ChangeKind.POLICY}
+    kept = [(key, box) for key, box in writes.boxes.items() if box is not None]
+    _many(connection, _UPSERT_BOX, (box_to_row(box) for key, box in kept if key in more))
     _many(
         connection,
-        _UPSERT_BOX,
-        (box_to_row(box) for box in writes.boxes.values() if box is not None),
+        _SET_POLICY,
+        (
+            (box.policy, box.mode, box.policy_revision, box.revision, box.update_time, *key)
+            for key, box in kept
+            if key not in more
+        ),
     )
     living = [key for key in writes.relabelled if writes.boxes[key] is not None]
     _many(connection, "DELETE FROM box_labels WHERE tenant = ? AND box_id = ?", living)
