@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -21,7 +22,7 @@ from boxwall_agent.auditor import Auditor
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.crowding import Crowding
-from boxwall_agent.dns.upstream import resolvers_of_host
+from boxwall_agent.dns.upstream import Resolvers, ResolversOfHost
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, StateUnusable
 from boxwall_agent.explainer import Explainer
@@ -166,8 +167,11 @@ def _names(
     stack: AsyncExitStack, config: AgentConfig, state: State, nft: Nftables
 ) -> NameService | None:
     """What enforces names; its ports are those of the agent before, where they are free."""
-    resolvers = resolvers_of_host() if config.resolvers is None else config.resolvers
-    if not resolvers:
+    named = config.resolvers
+    resolvers: Resolvers = ResolversOfHost()
+    if named is not None:
+        resolvers = partial(tuple, named)
+    if not resolvers():
         _log.warning("no_resolvers", advice="name one with --dns-upstream")
     opened = stack.enter_context(ExitStack())
     names = open_name_service(opened, nft, resolvers, config.http_ports, config.dns, state.ports())

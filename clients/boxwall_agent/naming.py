@@ -16,7 +16,7 @@ from boxwall.policy import Protocol as Transport
 from boxwall_agent.agent import Agent
 from boxwall_agent.dns.server import DnsServer
 from boxwall_agent.dns.session import Asker, Limits, Session
-from boxwall_agent.dns.upstream import Resolver, Upstream
+from boxwall_agent.dns.upstream import Resolvers, Upstream
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelUnusable
 from boxwall_agent.features import known_queue
@@ -145,7 +145,7 @@ class NameService:
 def open_name_service(
     stack: ExitStack,
     nft: Nftables,
-    resolvers: tuple[Resolver, ...],
+    resolvers: Resolvers,
     http_ports: tuple[int, ...],
     limits: Limits,
     ports: tuple[int, int],
