@@ -246,6 +246,16 @@ def _compare(operator: int, value: bytes, register: int) -> bytes:
 
 def _expression(name: str, *attributes: bytes) -> bytes:
     return text(1, name) + nested(2, *attributes)
+def matches_program(descriptor: int) -> bytes:
+    """Go on if the BPF program says so, by the match of iptables: nf_tables has none of its own.
+    The rule keeps the program.
+
+    Its data, xt_bpf_info_v1: mode (2: by descriptor), length, descriptor, space, the kernel's own.
+    """
+    info = struct.pack("=HHi512x8x", 2, 0, descriptor)
+    return _expression("match", text(1, "bpf"), be32(2, 1), attribute(3, info))
+
+
 
 
 def _data(kind: int, value: bytes) -> bytes:

@@ -185,8 +185,14 @@ def chains() -> Iterator[Chain]:
     )
 
 
-def rules(naming: Naming | None) -> Iterator[Rule]:
-    """The rules of all chains, in order."""
+def rules(naming: Naming | None, displaced: bytes | None = None) -> Iterator[Rule]:
+    """The rules of all chains, in order.
+
+    `displaced`: finds packets of which something else will be written where the rules look; None:
+    the kernel cannot tell.
+    """
+    if displaced is not None:
+        yield Rule("prerouting", (displaced, *_FROM_BOX[0], _goto("discard")), "would be another")
     yield from _hook_rules(naming)
     yield from names.rules(naming)
     yield from _link()
