@@ -91,6 +91,7 @@ _TCP_OPTION: Final = 1
 
 _EQUAL: Final = 0
 _NOT_EQUAL: Final = 1
+_GREATER: Final = 4
 
 
 def host32(value: int) -> bytes:
@@ -127,6 +128,11 @@ def payload(base: Base, offset: int, size: int, into: int = R1) -> bytes:
 def equals(value: bytes, register: int = R1) -> bytes:
     """Go on if the register holds `value`."""
     return _compare(_EQUAL, value, register)
+
+
+def above(value: bytes, register: int = R1) -> bytes:
+    """Go on if the register is above this, octet by octet."""
+    return _compare(_GREATER, value, register)
 
 
 def differs(value: bytes, register: int = R1) -> bytes:
@@ -240,12 +246,6 @@ def queue_by_target(number: int) -> bytes:
     return _expression("target", text(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
 
 
-def _compare(operator: int, value: bytes, register: int) -> bytes:
-    return _expression("cmp", be32(1, register), be32(2, operator), _data(3, value))
-
-
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return text(1, name) + nested(2, *attributes)
 def matches_program(descriptor: int) -> bytes:
     """Go on if the BPF program says so, by the match of iptables: nf_tables has none of its own.
     The rule keeps the program.
@@ -256,6 +256,12 @@ def matches_program(descriptor: int) -> bytes:
     return _expression("match", text(1, "bpf"), be32(2, 1), attribute(3, info))
 
 
+def _compare(operator: int, value: bytes, register: int) -> bytes:
+    return _expression("cmp", be32(1, register), be32(2, operator), _data(3, value))
+
+
+def _expression(name: str, *attributes: bytes) -> bytes:
+    return text(1, name) + nested(2, *attributes)
 
 
 def _data(kind: int, value: bytes) -> bytes:

@@ -42,6 +42,7 @@ from boxwall_agent.nft.expressions import (
     Meta,
     State,
     Verdict,
+    above,
     ct,
     destination_nat,
     differs,
@@ -66,6 +67,17 @@ QUEUE: Final = 0x4257
 
 _MULTIPATH: Final = 30
 """TCP option (RFC 8684): with it, the order of octets in the stream is not that of the segments."""
+
+_FAST_OPEN: Final = 34
+"""TCP option (RFC 7413): with it a server gives a client what it needs to send data with its next
+opening, and that would be refused.
+"""
+
+_LONGEST_DATAGRAM: Final = 8 + 2 * 1200 - 1
+"""Octets with the header of UDP. A box may send several datagrams as one packet (UDP_SEGMENT), all
+but the last of one length, and only the first can be looked at. QUIC begins with 1,200 octets at
+least (RFC 9000 section 14.1), so none is behind the first in what is no longer than this.
+"""
 
 _OLD: Final = "older than the attachment"
 _R2: Final = 2
@@ -204,6 +216,11 @@ def _quic() -> Iterator[Rule]:
     ):
         known = (version, masked(bytes.fromhex(mask)), equals(bytes.fromhex(value)))
         yield Rule("quic", (*long_header, *known, _goto("refuse_quic")), "QUIC")
+    for family, length_at, header in zip(FAMILIES, (2, 4), (20, 0), strict=True):
+        length = payload(Base.NETWORK, length_at, 2)
+        joined = above((header + _LONGEST_DATAGRAM).to_bytes(2, "big"))
+        rule = (*family.match, length, joined, _goto("refuse_quic"))
+        yield Rule("quic", rule, "datagrams joined")
 
 
 def _inspect(naming: Naming | None) -> Iterator[Rule]:
