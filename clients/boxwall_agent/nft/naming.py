@@ -172,6 +172,8 @@ def _dns() -> Iterator[Rule]:
     """Only the first packet of a connection is translated. One from before the attachment, answered
     or not, never was, and would leave the node.
     """
+    too_much = (*_UDP, meta(Meta.IIF), lookup("asks_too_much"))
+    yield Rule("dns", (*too_much, _goto("discard")), "all boxes share the agent's socket")
     yield Rule("dns", (*_bits(ct(Ct.STATUS), DESTINATION_NAT), _ACCEPT))
     yield Rule("dns", (*_bits(ct(Ct.STATUS), CONFIRMED), _goto("refuse")), _OLD)
     for limited in ("full", "too_fast"):
