@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from boxwall_agent.nft.layout import PerBox
 from fakes.agent_process import eventually
 from lab.dns import RESOLVER
 from lab.namespaces import inside
@@ -404,6 +405,45 @@ def test_dig_is_told_the_answer_and_why_there_is_none(here: World, box: Box) -> 
     assert "evil.example.net" not in here.names.questions
 
 
+FLOOD = """
+import dns.message, socket, time
+query = dns.message.make_query("evil.example.net", "A").to_wire()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.connect(("9.9.9.9", 53))
+    asking.setblocking(False)
+    sent = answered = 0
+    began = time.monotonic()
+    print("begun", flush=True)
+    while time.monotonic() - began < 4:
+        try:
+            sent += asking.send(query) > 0
+        except BlockingIOError:
+            pass
+        try:
+            answered += len(asking.recv(4096)) > 0
+        except BlockingIOError:
+            pass
+    print(sent, answered, time.monotonic() - began)
+"""
+
+
+def test_a_box_that_asks_too_fast_is_held_back_in_the_kernel_and_others_are_answered(
+    here: World, box: Box
+) -> None:
+    modest = here.box("b2", *POLICY)
+    with subprocess.Popen(
+        here.command_inside(box, sys.executable, "-c", FLOOD), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        code = f"import socket\nfor _ in range(30): print(socket.getaddrinfo('{API}', 443)[0][0])"
+        assert len(here.python(modest, code).split()) == 30
+        sent, answered, seconds = map(float, process.stdout.read().split())
+    most = PerBox().queries * (1 + seconds)
+    assert answered <= most
+    assert sent > 2 * most, "this machine could not ask too fast"
+
+
 def test_other_protocols_pass_at_the_level_of_addresses(here: World, box: Box) -> None:
     from lab.servers import Echo
 
@@ -440,6 +480,29 @@ with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as one:
     openings = [one.payload for one in here.lab.internet.witness.look() if one.ports[1] == 2222]
     assert openings
     assert not any(30 in option_kinds(segment) for segment in openings)
+
+
+def test_no_client_gets_what_it_needs_to_send_data_with_an_opening(here: World, box: Box) -> None:
+    """It would be refused with its data, and try again no sooner than the program does."""
+    here.lab.internet.set_kernel(ipv4__tcp_fastopen="0x203")
+    code = f"""
+import socket
+address = socket.getaddrinfo("{API}", 443, socket.AF_INET)[0][4]
+for _ in range(2):
+    with socket.socket() as one:
+        one.settimeout(10)
+        one.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+        one.connect(address)
+        one.send(b"x")
+"""
+    here.python(box, code)
+    openings = [
+        one.payload
+        for one in here.lab.internet.witness.look()
+        if one.ports[1] == 443 and one.payload[13] & 2
+    ]
+    assert len(openings) >= 2
+    assert not any(34 in option_kinds(segment) for segment in openings)
 
 
 def option_kinds(segment: bytes) -> list[int]:

@@ -205,6 +205,11 @@ def _quic() -> Iterator[Rule]:
     Versions: 1, 2 (RFC 9369), drafts, those that force negotiation, and Google's before the RFC.
     """
     yield Rule("quic", (_PORT, equals(_port(443)), _goto("refuse_quic")), "QUIC")
+    for family, length_at, header in zip(FAMILIES, (2, 4), (20, 0), strict=True):
+        length = payload(Base.NETWORK, length_at, 2)
+        joined = above((header + _LONGEST_DATAGRAM).to_bytes(2, "big"))
+        rule = (*family.match, length, joined, _goto("refuse_quic"))
+        yield Rule("quic", rule, "datagrams joined")
     long_header = (payload(Base.TRANSPORT, 8, 1), masked(b"\x80"), equals(b"\x80"))
     version = payload(Base.TRANSPORT, 9, 4)
     for mask, value in (
@@ -218,11 +223,6 @@ def _quic() -> Iterator[Rule]:
     ):
         known = (version, masked(bytes.fromhex(mask)), equals(bytes.fromhex(value)))
         yield Rule("quic", (*long_header, *known, _goto("refuse_quic")), "QUIC")
-    for family, length_at, header in zip(FAMILIES, (2, 4), (20, 0), strict=True):
-        length = payload(Base.NETWORK, length_at, 2)
-        joined = above((header + _LONGEST_DATAGRAM).to_bytes(2, "big"))
-        rule = (*family.match, length, joined, _goto("refuse_quic"))
-        yield Rule("quic", rule, "datagrams joined")
 
 
 def _inspect(naming: Naming | None) -> Iterator[Rule]:
@@ -248,7 +248,8 @@ def _unproven(naming: Naming | None) -> Iterator[Rule]:
             old = (*http, *_bits(ct(Ct.STATUS), CONFIRMED))
             yield Rule(chain, (*old, _goto("refuse")), _OLD)
             yield Rule(chain, (*http, *relay), "clear HTTP")
-    yield Rule(chain, (*new, *_BARE_SYN, strip_tcp_option(_MULTIPATH)), "one path, in order")
+    plain = (strip_tcp_option(_MULTIPATH), strip_tcp_option(_FAST_OPEN))
+    yield Rule(chain, (*new, *_BARE_SYN, *plain), "one path, in order, and no data yet")
     yield Rule(chain, (*new, *_BARE_SYN, _goto("inspect")))
     yield Rule(chain, (*_ANY_SYN, _goto("discard")), "an opening of what is open")
     yield Rule(chain, (*new, _goto("refuse")), "its opening was not seen")
