@@ -1,6 +1,7 @@
 """One connection of a box to an HTTP port, from its first bytes to its end."""
 
 import asyncio
+from errno import ECONNABORTED
 from typing import Final, Protocol, assert_never
 
 import structlog
@@ -124,6 +125,9 @@ class Relayed:
         async with asyncio.timeout(_TO_CONNECT):
             ends = await asyncio.open_connection(str(self._address), self._port)
         self._server = Stream(*ends)
+        if not self.may_go_on():  # a server may take its time to answer, and a policy change
+            self.cut()
+            raise ConnectionAbortedError(ECONNABORTED, "the policy has changed")
         return self._server
 
     def _why_not(self, name: Name) -> str:

@@ -1,6 +1,7 @@
 """A connection to an HTTP port is relayed by what it begins with, to a server on loopback."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -186,3 +187,22 @@ async def test_a_connection_outlives_the_lease_it_began_by_and_no_other_name_beg
 
         await box.send(kept_alive % b"b.com")
         assert b"b.com at 127.0.0.1 is refused: NAME_MISMATCH" in await rest(box)
+
+
+@pytest.mark.parametrize("data", [GET % b"a.com", hello_for("a.com")], ids=["HTTP", "TLS"])
+async def test_what_is_no_longer_allowed_when_the_server_answers_gets_nowhere(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, connect = World(), asyncio.open_connection
+
+    async def slowly(*where: object) -> object:
+        world.allowed.clear()
+        return await connect(*where)  # type: ignore[arg-type]  # as it was called
+
+    async with relayed(world) as (box, _):
+        monkeypatch.setattr(asyncio, "open_connection", slowly)
+        await box.send(data)
+        with contextlib.suppress(ConnectionResetError):
+            assert await rest(box) == b""
+        await world.ended.wait()
+    assert world.heard == b""
