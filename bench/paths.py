@@ -16,10 +16,11 @@ from typing import Any
 from bench.namespace import leave
 from bench.twenty import interface_of, twenty
 from boxwall.policy import Address, AllowAll, Policy
+from boxwall_agent.bpf.load import ProgramRefused, load_displaced_checksum
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.netlink import NLMSG_ERROR, Flags, message, read_messages
 from boxwall_agent.nft.batch import Batch, TableFlags
-from boxwall_agent.nft.expressions import Meta, lookup, masquerade, meta
+from boxwall_agent.nft.expressions import Meta, lookup, masquerade, matches_program, meta
 from boxwall_agent.nft.kernel import NETLINK_NETFILTER, Nftables, open_nftables
 from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.nft.objects import Chain, Element, Field, Hook, HookPoint, Rule, Set
@@ -239,7 +240,8 @@ def _answer(wire: socket.socket) -> None:
 
 def _our_table(boxes: int, index: int, policy: Policy) -> Batch:
     """The box that sends, and others with policies of twenty entries."""
-    table = Table(Shared(per_box=GENEROUS, node_addresses=_addresses(GATEWAY, NODE)))
+    nodes = _addresses(GATEWAY, NODE)
+    table = Table(Shared(per_box=GENEROUS, node_addresses=nodes, displaced=_displaced()))
     grants = GrantPool()
     sender = Interface(name="box0", index=index, addresses=(Address.parse(BOX),), masquerade=True)
     rules: dict[str, BoxRules] = {"box0": rules_of(sender, policy, closed(sender), grants)}
@@ -248,6 +250,14 @@ def _our_table(boxes: int, index: int, policy: Policy) -> Batch:
         rules[other.name] = rules_of(other, twenty(box, 0), closed(other), grants)
     flags = TableFlags.OWNER | TableFlags.PERSIST
     return table.plan_install(replace=False, flags=flags, boxes=rules).batch
+
+
+def _displaced() -> bytes | None:
+    """As an agent has it; the descriptor is open until this process ends."""
+    try:
+        return matches_program(load_displaced_checksum())
+    except ProgramRefused:
+        return None
 
 
 def bare_table() -> Batch:

@@ -32,6 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="policies that the kernel and `decide` must agree on",
     )
     parser.addoption(
+        "--names", type=int, default=100, help="names never resolved before that curl must reach"
+    )
+    parser.addoption(
         "--kills", type=int, default=5, help="how often each program is ended under traffic"
     )
     parser.addoption(

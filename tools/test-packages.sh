@@ -7,6 +7,8 @@ missing=()
 command -v ip > /dev/null || missing+=(iproute2)
 command -v nft > /dev/null || missing+=(nftables)
 command -v curl > /dev/null || missing+=(curl)
+command -v openssl > /dev/null || missing+=(openssl)
+command -v dig > /dev/null || missing+=(bind9-dnsutils)
 command -v initdb > /dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || missing+=(postgresql)
 if [ ${#missing[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     exit 0

@@ -175,6 +175,8 @@ class Agent:
             added = leasing.grant(hosted, name, addresses, end, self._enforcer.surroundings)
             if added:
                 self._state.save_leases(box_id, added)
+                if leasing.of(box_id).is_short(name):
+                    self.on_room_needed()
         except LeasesFull:
             self.on_room_needed()
         except AgentError as exc:

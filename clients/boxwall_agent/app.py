@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -18,13 +19,15 @@ from boxwall.wire.entries import Result
 from boxwall_agent import conntrack
 from boxwall_agent.agent import Agent
 from boxwall_agent.auditor import Auditor
+from boxwall_agent.bpf.load import ProgramRefused
 from boxwall_agent.config import STATE_FILE, AgentConfig
 from boxwall_agent.counts import KernelCounts
 from boxwall_agent.crowding import Crowding
-from boxwall_agent.dns.upstream import resolvers_of_host
+from boxwall_agent.dns.upstream import Resolvers, ResolversOfHost
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelError, StateUnusable
 from boxwall_agent.explainer import Explainer
+from boxwall_agent.features import displaced_checksum
 from boxwall_agent.lease_keeper import LeaseKeeper
 from boxwall_agent.local_api import LocalApi, make_server
 from boxwall_agent.mending import Mender
@@ -76,7 +79,8 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         found = found_table(nft)
         names = _names(stack, config, state, nft)
         naming = None if names is None else names.naming
-        enforcer = await take_over(config, state, nft, switch, found, naming)
+        displaced = _displaced(stack, nft)
+        enforcer = await take_over(config, state, nft, switch, found, naming, displaced)
         stack.callback(_tidy, nft, enforcer)
         metrics = Metrics()
         agent = Agent(enforcer, state, metrics.apply_seconds.observe)
@@ -109,6 +113,15 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
             finally:
                 for chore in running_chores:
                     chore.cancel()
+
+
+def _displaced(stack: AsyncExitStack, nft: Nftables) -> bytes | None:
+    """What finds packets that would be others when they leave the node."""
+    try:
+        return stack.enter_context(displaced_checksum(nft))
+    except ProgramRefused as exc:
+        _log.warning("checksums_not_watched", reason=str(exc), advice="see SECURITY.md")
+        return None
 
 
 def _tidy(nft: Nftables, enforcer: Enforcer) -> None:
@@ -166,8 +179,11 @@ def _names(
     stack: AsyncExitStack, config: AgentConfig, state: State, nft: Nftables
 ) -> NameService | None:
     """What enforces names; its ports are those of the agent before, where they are free."""
-    resolvers = resolvers_of_host() if config.resolvers is None else config.resolvers
-    if not resolvers:
+    named = config.resolvers
+    resolvers: Resolvers = ResolversOfHost()
+    if named is not None:
+        resolvers = partial(tuple, named)
+    if not resolvers():
         _log.warning("no_resolvers", advice="name one with --dns-upstream")
     opened = stack.enter_context(ExitStack())
     names = open_name_service(opened, nft, resolvers, config.http_ports, config.dns, state.ports())

@@ -5,15 +5,25 @@ no earlier one, it can do all the others, and has done nothing.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from boxwall_agent.bpf.load import ProgramRefused, load_displaced_checksum
 from boxwall_agent.conntrack import connections
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.nft import layout
 from boxwall_agent.nft.batch import NEVER, Batch, TableFlags
-from boxwall_agent.nft.expressions import counter, log, notrack, queue, queue_by_target
+from boxwall_agent.nft.expressions import (
+    counter,
+    log,
+    matches_program,
+    notrack,
+    queue,
+    queue_by_target,
+)
 from boxwall_agent.nft.family import FAMILIES
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.naming import QUEUE, Naming
@@ -56,6 +66,7 @@ def features() -> Iterator[Feature]:
         yield _feature(nft, "table owner", _owned_table, _OWNER, is_needed=False)
         yield _feature(nft, "records", _records, _RECORDS, is_needed=False)
         yield _reading(nft)
+        yield _checksums(nft)
         yield _conntrack()
 
 
@@ -127,6 +138,45 @@ def known_queue(nft: Nftables) -> tuple[str, bytes] | None:
         if not rehearse(nft, steps):
             return name, expression
     return None
+
+
+@contextmanager
+def displaced_checksum(nft: Nftables) -> Iterator[bytes]:
+    """The expression that finds packets whose checksum would be written where it was judged; it can
+    be used in new rules for as long as the context lasts. Raises ProgramRefused.
+    """
+    descriptor = load_displaced_checksum()
+    try:
+        expression = matches_program(descriptor)
+
+        def steps(batch: Batch) -> None:
+            batch.add_table()
+            batch.add_chain(Chain(name="in", hook=Hook(point=HookPoint.PREROUTING, priority=-190)))
+            batch.add_rule(Rule("in", (expression,)))
+
+        lack = rehearse(nft, steps)
+        if lack:
+            raise ProgramRefused(f"nf_tables does not take the match of xt_bpf: {lack}")
+        yield expression
+    finally:
+        os.close(descriptor)
+
+
+def _checksums(nft: Nftables) -> Feature:
+    try:
+        with displaced_checksum(nft):
+            found, is_there = "the kernel tells where they go (BPF)", True
+    except ProgramRefused as exc:
+        found, is_there = str(exc), False
+    return Feature(
+        name="checksums",
+        is_there=is_there,
+        found=found,
+        meaning="a packet whose checksum would be written into what was judged is dropped",
+        advice="load nft_compat and xt_bpf, on a kernel with BTF; without, root in a box can "
+        "change where an IPv6 packet goes (SECURITY.md)",
+        is_needed=False,
+    )
 
 
 def _reading(nft: Nftables) -> Feature:

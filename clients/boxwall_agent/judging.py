@@ -43,11 +43,14 @@ def judge(
     surroundings: Surroundings,
     address: Address,
     name: Name | None,
+    *,
+    has_begun: bool = False,
 ) -> Judgement:
     """Judge a TCP connection by the name that its first bytes carry; None: they carry none that
     one could read, as SSH's do.
 
     An allowed name needs a lease on the address: what shares an address with it is something else.
+    Not one that `has_begun` by that name: connections outlive their leases.
     """
     if policy is None:
         return Refusal(Reason.NO_POLICY)
@@ -63,4 +66,6 @@ def judge(
     if name is None or verdict.reason is not Reason.ALLOWED_DOMAIN:
         return Passed(None)
     lease = leases.find(name, address)
-    return Refusal(Reason.NAME_MISMATCH, verdict.rule) if lease is None else Passed(lease)
+    if lease is None and not has_begun:
+        return Refusal(Reason.NAME_MISMATCH, verdict.rule)
+    return Passed(lease)

@@ -17,12 +17,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from boxwall.policy import Address, Name
 from boxwall_agent.marks import Grant
 
 Key: TypeAlias = tuple[Name, Address]
+
+_SHORT_OF_NAME: Final = 8
+_FREED_OF_NAME: Final = 4
+_SHORT_OF_BOX: Final = 32
+_FREED_OF_BOX: Final = 16
+"""Who has less than an eighth of its leases left is short of them, and gets a quarter free: one
+answer brings many, and the next must not have to wait.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,18 +168,29 @@ class Leases:
             lease for lease in ended if lease.end < before and not is_carried(lease.grant)
         )
 
-    def plan_room(self, is_carried: Callable[[Grant], bool], room: int) -> LeasePlan:
-        """Withdraw leases that no connection carries, the soonest to end first, until the box may
-        have `room` more, and each of its names one.
+    def is_short(self, name: Name) -> bool:
+        """Whether the box, or the name, soon can have no more."""
+        return self._is_name_short(name) or self.spare < self._bounds.of_a_box / _SHORT_OF_BOX
+
+    def plan_room(self, is_carried: Callable[[Grant], bool]) -> LeasePlan:
+        """Withdraw leases that no connection carries, the soonest to end first, until there is room
+        for more in the box, and in each of its names that is short of it.
         """
-        unused = sorted((one for one in self if not is_carried(one.grant)), key=_end_of)
-        wanted = room - self.spare
+        bounds = self._bounds
+        wanted = _part(bounds.of_a_box, _FREED_OF_BOX) - self.spare
+        kept = bounds.of_a_name - _part(bounds.of_a_name, _FREED_OF_NAME)
+        excess = Counter(
+            {
+                name: len(them) - kept
+                for name, them in self._addresses_of.items()
+                if self._is_name_short(name)
+            }
+        )
         removed: list[Lease] = []
-        of_name = Counter({name: len(them) for name, them in self._addresses_of.items()})
-        for lease in unused:
-            if len(removed) < wanted or of_name[lease.name] >= self._bounds.of_a_name:
+        for lease in sorted((one for one in self if not is_carried(one.grant)), key=_end_of):
+            if len(removed) < wanted or excess[lease.name] > 0:
                 removed.append(lease)
-                of_name[lease.name] -= 1
+                excess[lease.name] -= 1
         return self._plan_removal(removed)
 
     def plan_judged(self, is_allowed: Callable[[Name, Address], bool]) -> LeasePlan:
@@ -221,6 +240,10 @@ class Leases:
                 changed[address] = left[0].grant if left else None
         return changed
 
+    def _is_name_short(self, name: Name) -> bool:
+        most = self._bounds.of_a_name
+        return most - len(self._addresses_of.get(name, ())) < most / _SHORT_OF_NAME
+
     def _check_room(self, name: Name, more: int) -> None:
         of_name = len(self._addresses_of.get(name, ()))
         bounds = self._bounds
@@ -249,6 +272,10 @@ class Leases:
         addresses.discard(lease.address)
         if not addresses:
             self._addresses_of.pop(lease.name, None)
+
+
+def _part(of: int, one_in: int) -> int:
+    return max(of // one_in, 1)
 
 
 def _end_of(lease: Lease) -> float:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
 
 from boxwall.policy import (
     Address,
@@ -20,9 +19,6 @@ from boxwall_agent.leases import Lease, LeaseBounds, LeasePlan, Leases
 from boxwall_agent.marks import Grant
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import Slot, lease_slots
-
-_ROOM: Final = 16
-"""Of so many leases that a box may have, one shall always be free."""
 
 
 class Leasing:
@@ -86,7 +82,7 @@ class Leasing:
         """
         leases = self.of(hosted.box_id)
         self._put(hosted, leases.plan_forget(is_carried, before))
-        self._put(hosted, leases.plan_room(is_carried, max(self._bounds.of_a_box // _ROOM, 1)))
+        self._put(hosted, leases.plan_room(is_carried))
 
     def withdrawn(self, box_id: str) -> LeasePlan:
         """What it takes to withdraw all of a box's leases."""

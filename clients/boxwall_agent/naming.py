@@ -16,7 +16,7 @@ from boxwall.policy import Protocol as Transport
 from boxwall_agent.agent import Agent
 from boxwall_agent.dns.server import DnsServer
 from boxwall_agent.dns.session import Asker, Limits, Session
-from boxwall_agent.dns.upstream import Resolver, Upstream
+from boxwall_agent.dns.upstream import Resolvers, Upstream
 from boxwall_agent.enforcer import Enforcer
 from boxwall_agent.errors import KernelUnusable
 from boxwall_agent.features import known_queue
@@ -82,13 +82,15 @@ class NamedBoxes:
         """Let the box reach these addresses by the name; whether that is in force."""
         return self._agent is not None and self._agent.lease(box_id, name, addresses, seconds)
 
-    def judge(self, box_id: str, address: Address, name: Name | None) -> Judgement:
-        """May a connection of the box that carries this name go to this address?"""
+    def judge(
+        self, box_id: str, address: Address, name: Name | None, *, has_begun: bool = False
+    ) -> Judgement:
+        """May a connection of the box that carries this name go, or go on, to this address?"""
         hosted = self._find(box_id)
         if hosted is None or self._enforcer is None:
             return Refusal(Reason.NO_POLICY)
-        leases = self._enforcer.leasing.of(box_id)
-        return judge(hosted.policy, leases, self._enforcer.surroundings, address, name)
+        leases, around = self._enforcer.leasing.of(box_id), self._enforcer.surroundings
+        return judge(hosted.policy, leases, around, address, name, has_begun=has_begun)
 
     def refused(self, box_id: str, destination: Destination, refusal: Refusal) -> None:
         """A connection was refused."""
@@ -143,7 +145,7 @@ class NameService:
 def open_name_service(
     stack: ExitStack,
     nft: Nftables,
-    resolvers: tuple[Resolver, ...],
+    resolvers: Resolvers,
     http_ports: tuple[int, ...],
     limits: Limits,
     ports: tuple[int, int],

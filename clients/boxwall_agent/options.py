@@ -24,6 +24,9 @@ from boxwall_agent.nft.layout import PerBox
 
 _REFUSALS: Final = {"NXDOMAIN": NXDOMAIN, "REFUSED": REFUSED}
 _LONGEST_GRACE: Final = 3600.0
+_MOST_QUERIES: Final = 1_000_000_000
+"""What the kernel can count in a second."""
+
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -175,7 +178,9 @@ def agent_config(
         max_stale=parse_duration(stale) if stale else None,
         metrics_listen=metrics_listen,
         per_box=PerBox(
-            new_connections=settings["new_connections"], connections=settings["connections"]
+            new_connections=settings["new_connections"],
+            connections=settings["connections"],
+            queries=int(min(2 * settings["dns_queries"], _MOST_QUERIES)),
         ),
         resolvers=tuple(map(Resolver.parse, settings["dns_upstream"])) or None,
         http_ports=tuple(settings["http_port"]),

@@ -54,6 +54,7 @@ _BY_INDEX: Final = (
     "records",
     "too_fast",
     "too_much",
+    "asks_too_much",
 )
 """Sets that hold every box: that it is one, its counters and its share of what all use."""
 

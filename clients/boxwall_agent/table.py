@@ -42,6 +42,8 @@ class Shared:
     """Those of them that an operator named: they may be translated in front of the node."""
     naming: Naming | None = None
     """None: nothing is allowed by name, and no box's DNS is answered."""
+    displaced: bytes | None = None
+    """See `layout.rules`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class Table:
         self._boxes: dict[str, BoxRules] = {}
         self._slots: dict[str, dict[Slot, bytes]] = {}
         self._lengths: frozenset[Length] = frozenset()
-        self._fixed_rules = len(tuple(layout.rules(shared.naming)))
+        self._fixed_rules = len(tuple(layout.rules(shared.naming, shared.displaced)))
 
     @property
     def shared(self) -> Shared:
@@ -137,7 +139,7 @@ class Table:
             batch.add_set(made)
         for chain in layout.chains():
             batch.add_chain(chain)
-        for rule in layout.rules(shared.naming):
+        for rule in layout.rules(shared.naming, shared.displaced):
             batch.add_rule(rule)
         _add_lengths(batch, lengths)
         blocked = (*(network for network, _ in ALWAYS_BLOCKED), *shared.blocked)

@@ -52,6 +52,7 @@ async def take_over(
     switch: Switch,
     table: FoundTable | None,
     naming: Naming | None,
+    displaced: bytes | None,
 ) -> Enforcer:
     """Put what is remembered in force, in place of what an earlier agent left, at one instant.
 
@@ -71,6 +72,7 @@ async def take_over(
         node_addresses=addresses | config.node_addresses,
         named_addresses=config.node_addresses,
         naming=naming,
+        displaced=displaced,
     )
     found = Found(restored=restored, existing=existing, carried=carried)
     for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):

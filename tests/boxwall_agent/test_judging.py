@@ -91,3 +91,22 @@ def test_a_lease_that_has_ended_begins_nothing() -> None:
     leases.adopt(leases.plan_end(100.0), 100.0)
     assert judge(NAMED, leases, Surroundings(), HERE, API) == BY_NAME
     assert judge(NAMED, leases, Surroundings(), HERE, None) == NEEDS_NAME
+
+
+@pytest.mark.parametrize(
+    ("policy", "name", "judgement"),
+    [
+        pytest.param(NAMED, API, Passed(None), id="it needs no lease any more"),
+        pytest.param(NAMED, EVIL, MISMATCH, id="the policy allows the name no longer"),
+        pytest.param(
+            Custom(allowed_domains=DOMAINS, denied_cidrs=networks("9.0.0.0/8")),
+            *(API, Refusal(Reason.DENIED_CIDR, Rule(RuleList.DENIED_CIDRS, "9.0.0.0/8"))),
+            id="the address is denied",
+        ),
+        pytest.param(None, API, Refusal(Reason.NO_POLICY), id="there is no policy"),
+    ],
+)
+def test_a_connection_that_has_begun_is_judged_by_the_policy_and_outlives_its_lease(
+    policy: Policy | None, name: Name, judgement: Judgement
+) -> None:
+    assert judge(policy, Leases(), Surroundings(), THERE, name, has_begun=True) == judgement

@@ -195,7 +195,7 @@ def test_the_soonest_to_end_of_the_unused_make_room() -> None:
     for end, name in ((30, "a.example.com"), (10, "b.example.com"), (20, "c.example.com")):
         box.lease(Name.parse(name), ONE, end=end)
 
-    box.do(box.leases.plan_room(lambda grant: grant == 2, 1))
+    box.do(box.leases.plan_room(lambda grant: grant == 2))
 
     assert {str(lease.name) for lease in box.leases} == {"a.example.com", "b.example.com"}
     assert box.addresses == {ONE: 1}
@@ -205,9 +205,40 @@ def test_a_name_that_has_all_it_may_have_gives_up_one() -> None:
     box = Box(Leases(bounds=LeaseBounds(of_a_box=100, of_a_name=2)))
     box.lease(API, ONE, TWO, end=10)
 
-    box.do(box.leases.plan_room(lambda grant: False, 1))
+    box.do(box.leases.plan_room(lambda grant: False))
 
     assert len(box.leases) == 1
+
+
+def test_a_name_whose_addresses_are_others_each_time_never_runs_out() -> None:
+    """As those of storage services and content networks: eight new ones every five seconds."""
+    box = Box()
+    addresses = (Address(4, (8 << 24) + number) for number in itertools.count())
+
+    for now in range(0, 2000, 5):
+        box.do(box.leases.plan_end(now), now)
+        box.lease(API, *itertools.islice(addresses, 8), end=now + 305)
+        if box.leases.is_short(API):
+            box.do(box.leases.plan_room(lambda grant: False))
+
+
+def test_who_is_short_of_leases_says_so_before_there_are_none() -> None:
+    box = Box(Leases(bounds=LeaseBounds(of_a_box=64, of_a_name=16)))
+    addresses = [Address(4, (8 << 24) + number) for number in range(64)]
+
+    box.lease(API, *addresses[:14], end=10)
+    assert not box.leases.is_short(API)
+    box.lease(API, addresses[14], end=10)
+    assert box.leases.is_short(API)
+    assert not box.leases.is_short(CDN)
+    for number, address in enumerate(addresses[:48]):
+        box.lease(Name.parse(f"n{number}.example.com"), address, end=20)
+    assert box.leases.is_short(CDN), "the box has nearly all"
+
+    box.do(box.leases.plan_room(lambda grant: grant == 1))
+    of_name = [lease.grant for lease in box.leases if lease.name == API]
+    assert of_name == [1, *range(5, 16)], "the first is carried; the soonest to end go"
+    assert not box.leases.is_short(API)
 
 
 NAMES = [Name.parse(f"{letter}.example.com") for letter in "abc"]

@@ -6,6 +6,7 @@ from boxwall.sdk.endpoint import Endpoint, endpoint
 from boxwall_agent.config import AgentConfig
 from boxwall_agent.leases import LeaseBounds
 from boxwall_agent.main import agent
+from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.options import agent_config
 
 
@@ -24,6 +25,14 @@ def test_leases_are_bounded_as_is_promised_when_nothing_is_said() -> None:
     config = configured()
     assert config.leases == LeaseBounds(of_a_box=4096, of_a_name=256)
     assert (config.dns.shortest_lease, config.dns.longest_lease) == (5, 3600)
+
+
+@pytest.mark.parametrize(
+    ("asked", "passed"), [("50", 100), ("1.5", 3), ("1000000000000", 1_000_000_000)]
+)
+def test_the_kernel_lets_a_box_ask_twice_as_much_as_it_may(asked: str, passed: int) -> None:
+    assert configured("--dns-queries", asked).per_box.queries == passed
+    assert configured().per_box.queries == PerBox().queries
 
 
 def test_every_bound_of_leases_can_be_set() -> None:

@@ -550,3 +550,21 @@ def test_a_box_has_no_more_leases_than_an_operator_lets_it(node: Node) -> None:
     assert not node.agent.lease("b1", NAME, addresses[2:], 60)
     node.agent.forget_leases(frozenset(), 0)
     assert node.agent.lease("b1", NAME, addresses[2:], 60)
+
+
+def test_a_name_that_is_short_of_leases_asks_for_room_before_it_has_none(node: Node) -> None:
+    node.attach()
+    node.says(policy(BY_NAME, 1))
+    asked: list[str] = []
+    node.agent.on_room_needed = lambda: asked.append("for room")
+    addresses = [Address(4, (8 << 24) + number) for number in range(LeaseBounds().of_a_name)]
+
+    assert node.agent.lease("b1", NAME, addresses[:200], 60)
+    assert asked == []
+    assert node.agent.lease("b1", NAME, addresses[:250], 60)
+    assert asked == ["for room"]
+    assert node.agent.lease("b1", NAME, addresses[:250], 60)
+    assert asked == ["for room"], "nothing was leased anew"
+
+    node.agent.forget_leases(frozenset(), 0)
+    assert node.agent.lease("b1", NAME, addresses[250:], 60)

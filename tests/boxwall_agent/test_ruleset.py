@@ -41,7 +41,7 @@ IDENTITY = {
         Element(name, INDEX)
         for name in (
             *("hosted", "refused", "spoofed", "refused_in", "limited", "dropped"),
-            *("records", "too_fast", "too_much"),
+            *("records", "too_fast", "too_much", "asks_too_much"),
         )
     ),
 }

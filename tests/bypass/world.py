@@ -20,8 +20,11 @@ from behind import stand_behind
 from forms import ALLOWED_AT, DENIED, ELSEWHERE, LISTED, NAME, ZONE, Form
 from outside import PORTS, Listeners, NodeEars, Partner, hostile_answers
 
+from boxwall_agent.bpf.load import ProgramRefused
+from boxwall_agent.features import displaced_checksum
+from boxwall_agent.nft.kernel import open_nftables
 from lab.dns import RESOLVER, NameServer
-from lab.namespaces import without_checksum_offload
+from lab.namespaces import Namespace, inside, without_checksum_offload
 from lab.network import NODE, Box, Lab
 from lab.packets import Wire, udp
 from lab.web import Web
@@ -47,6 +50,8 @@ class Made:
     seen_by: tuple[str, ...]
     problem: str
     """What went wrong in the attempt itself. Empty: nothing."""
+    is_limited: bool
+    """Whether the documented limits hold on this kernel."""
 
     @property
     def is_leak(self) -> bool:
@@ -56,7 +61,7 @@ class Made:
     @property
     def is_known(self) -> bool:
         """A leak that the documents tell of."""
-        return self.is_leak and bool(self.attempt.known_limit)
+        return self.is_leak and self.is_limited and bool(self.attempt.known_limit)
 
     @property
     def is_bad(self) -> bool:
@@ -75,6 +80,16 @@ class Made:
         return f"{self.form}: {self.attempt.kind}: {self.attempt.title}: {seen}{problem}"
 
 
+def why_not_watched(place: Namespace) -> str:
+    """Why this kernel does not tell where checksums go that are left to it; empty: it does."""
+    with inside(place.name), open_nftables() as nft:
+        try:
+            with displaced_checksum(nft):
+                return ""
+        except ProgramRefused as exc:
+            return str(exc)
+
+
 class World:
     """`behind`: "boxwall", "nothing", or a command that puts something else in the box's way."""
 
@@ -88,6 +103,7 @@ class World:
             self._open_internet(stack, folder)
             self._resolv_conf = folder / "resolv.conf"
             self._resolv_conf.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n")
+            self.is_limited = why_not_watched(self.lab.node) != ""
             self._behind = stand_behind(behind, self.lab, folder, self.neighbour)
             stack.callback(self._behind.close)
             self._stack = stack.pop_all()
@@ -114,6 +130,7 @@ class World:
                 CATALOGUE.attempts[number],
                 tuple(sorted(seen.get(mark_of(base + number), ()))),
                 problems.get(base + number, "it was not made"),
+                is_limited=self.is_limited,
             )
             for number in chosen
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from boxwall_agent.nft.layout import PerBox
 from fakes.agent_process import eventually
 from lab.dns import RESOLVER
 from lab.namespaces import inside
@@ -278,22 +279,169 @@ def test_an_agent_that_is_killed_leaves_allowed_connections_open_and_the_next_kn
         assert process.stdout.read() == "100000000"
 
 
-def test_names_never_asked_before_work_every_time(here: World) -> None:
-    box = here.box("b3", "--allow-domain", "*.many.example.com")
-    code = f"""
-import socket, ssl
-context = ssl.create_default_context(cafile={str(here.web.authority)!r})
-context.check_hostname = False
-context.verify_mode = ssl.CERT_NONE
-good = 0
-for number in range(100):
-    name = f"n{{number}}.many.example.com"
-    with context.wrap_socket(socket.create_connection((name, 443), 5), server_hostname=name) as one:
-        one.sendall(f"GET / HTTP/1.1\\r\\nHost: {{name}}\\r\\n\\r\\n".encode())
-        good += name.encode() in one.recv(1000)
-print(good)
+FETCH = """
+while read -r name; do
+    curl --silent --show-error --max-time 30 --cacert "$1" --output /dev/null \\
+        --write-out "%{http_code} %{remote_ip} $name\\n" "https://$name/" 2>&1
+done
 """
-    assert here.python(box, code, timeout=60) == "100\n"
+
+
+@pytest.mark.timeout(600)
+def test_names_never_resolved_before_are_reached_by_curl_at_the_first_try(
+    here: World, box: Box, request: pytest.FixtureRequest
+) -> None:
+    """Every one, and once only: nothing is tried again."""
+    here.names.zone["*.cdn.example.com"] = ["6.6.6.6"]
+    count = request.config.getoption("--names")
+    names = [f"n{number}.cdn.example.com" for number in range(count)]
+    done = subprocess.run(
+        here.command_inside(box, "sh", "-c", FETCH, "sh", str(here.web.authority)),
+        input="".join(f"{name}\n" for name in names),
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    wanted = [f"200 6.6.6.6 {name}" for name in names]
+    reached = done.stdout.splitlines()
+    assert [line for line in reached if line not in wanted] == []
+    assert len(reached) == count
+    assert set(names) <= set(here.names.questions)
+    print(f"{len(reached)} of {count} names reached at the first try")
+
+
+OUTLIVE = """
+import http.client, socket, ssl, sys, time
+context = ssl.create_default_context(cafile={authority!r})
+secure = http.client.HTTPSConnection({name!r}, timeout=10, context=context)
+clear = http.client.HTTPConnection({name!r}, timeout=10)
+address = socket.getaddrinfo({name!r}, 443, socket.AF_INET)[0][4]
+
+def ask():
+    for one in (secure, clear):
+        one.request("GET", "/")
+        print(one.getresponse().read().decode().split()[2])
+
+def begins():
+    try:
+        with socket.create_connection(address, 3) as made:
+            context.wrap_socket(made, server_hostname={name!r}).close()
+    except OSError:
+        return False
+    return True
+
+ask()
+until = time.monotonic() + 60
+while begins():
+    assert time.monotonic() < until, "the lease does not end"
+    time.sleep(0.2)
+sockets = [id(one.sock) for one in (secure, clear)]
+ask()
+assert [id(one.sock) for one in (secure, clear)] == sockets, "they were opened again"
+"""
+
+
+def test_an_idle_lease_ends_and_the_connections_that_began_by_it_go_on(
+    here: World, tmp_path: Path
+) -> None:
+    """Nothing is asked of DNS again: what begins goes to the address that was leased."""
+    here.agent.close()
+    here.agent.start(*("--dns-upstream", RESOLVER, "--shortest-lease", "1s", "--lease-grace", "0s"))
+    here.names.ttl = 1
+    here.names.zone[API] = ["5.5.5.5"]
+    box = here.box("b1", *POLICY)
+
+    code = OUTLIVE.format(authority=str(here.web.authority), name=API)
+
+    assert here.python(box, code, timeout=90).split() == [API] * 4
+
+
+def test_a_client_that_keeps_its_connection_has_every_request_judged(here: World, box: Box) -> None:
+    code = f"""
+import httpx
+with httpx.Client(timeout=10) as client:
+    for host in ("{API}", "{API}", "evil.example.net"):
+        answer = client.get("http://{API}/", headers={{"Host": host}})
+        print(answer.status_code, answer.text.strip())
+with httpx.Client(timeout=10, verify="{here.web.authority}") as client:
+    for _ in range(2):
+        print(client.get("https://{API}/").status_code)
+"""
+    said = here.python(box, code).splitlines()
+    assert said[0] == said[1]
+    assert said[0].startswith(f"200 this is {API} at ")
+    assert said[2].startswith("403 Boxwall: evil.example.net at ")
+    assert "is refused: NAME_MISMATCH" in said[2]
+    assert said[3:] == ["200", "200"]
+    assert "evil.example.net" not in here.web.names()
+
+
+def test_openssl_reaches_an_allowed_name_and_no_other_at_its_address(here: World, box: Box) -> None:
+    here.names.zone[API] = ["5.5.5.5"]
+
+    def asked(name: str) -> int:
+        return here.inside(
+            box,
+            *("openssl", "s_client", "-connect", f"{API}:443", "-servername", name, "-brief"),
+            *("-CAfile", str(here.web.authority), "-verify_return_error"),
+        ).returncode
+
+    assert asked(API) == 0
+    assert asked("evil.example.net") != 0
+    assert "evil.example.net" not in here.web.names()
+
+
+def test_dig_is_told_the_answer_and_why_there_is_none(here: World, box: Box) -> None:
+    def asked(*what: str) -> str:
+        return here.inside(box, "dig", "+tries=1", "+time=5", "@198.51.100.53", *what).stdout
+
+    for how in ("+notcp", "+tcp"):
+        assert asked(how, "+short", API).strip() == "5.5.5.5"
+        refused = asked(how, "evil.example.net")
+        assert "status: NXDOMAIN" in refused
+        assert "EDE: 15 (Blocked)" in refused
+        assert "evil.example.net is in no entry of allowed_domains" in refused
+    assert asked("+notcp", "+short", "API.Example.COM").strip() == "5.5.5.5"
+    assert "evil.example.net" not in here.names.questions
+
+
+FLOOD = """
+import dns.message, socket, time
+query = dns.message.make_query("evil.example.net", "A").to_wire()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    asking.connect(("9.9.9.9", 53))
+    asking.setblocking(False)
+    sent = answered = 0
+    began = time.monotonic()
+    print("begun", flush=True)
+    while time.monotonic() - began < 4:
+        try:
+            sent += asking.send(query) > 0
+        except BlockingIOError:
+            pass
+        try:
+            answered += len(asking.recv(4096)) > 0
+        except BlockingIOError:
+            pass
+    print(sent, answered, time.monotonic() - began)
+"""
+
+
+def test_a_box_that_asks_too_fast_is_held_back_in_the_kernel_and_others_are_answered(
+    here: World, box: Box
+) -> None:
+    modest = here.box("b2", *POLICY)
+    with subprocess.Popen(
+        here.command_inside(box, sys.executable, "-c", FLOOD), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        code = f"import socket\nfor _ in range(30): print(socket.getaddrinfo('{API}', 443)[0][0])"
+        assert len(here.python(modest, code).split()) == 30
+        sent, answered, seconds = map(float, process.stdout.read().split())
+    most = PerBox().queries * (1 + seconds)
+    assert answered <= most
+    assert sent > 2 * most, "this machine could not ask too fast"
 
 
 def test_other_protocols_pass_at_the_level_of_addresses(here: World, box: Box) -> None:
@@ -332,6 +480,29 @@ with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as one:
     openings = [one.payload for one in here.lab.internet.witness.look() if one.ports[1] == 2222]
     assert openings
     assert not any(30 in option_kinds(segment) for segment in openings)
+
+
+def test_no_client_gets_what_it_needs_to_send_data_with_an_opening(here: World, box: Box) -> None:
+    """It would be refused with its data, and try again no sooner than the program does."""
+    here.lab.internet.set_kernel(ipv4__tcp_fastopen="0x203")
+    code = f"""
+import socket
+address = socket.getaddrinfo("{API}", 443, socket.AF_INET)[0][4]
+for _ in range(2):
+    with socket.socket() as one:
+        one.settimeout(10)
+        one.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+        one.connect(address)
+        one.send(b"x")
+"""
+    here.python(box, code)
+    openings = [
+        one.payload
+        for one in here.lab.internet.witness.look()
+        if one.ports[1] == 443 and one.payload[13] & 2
+    ]
+    assert len(openings) >= 2
+    assert not any(34 in option_kinds(segment) for segment in openings)
 
 
 def option_kinds(segment: bytes) -> list[int]:

@@ -12,7 +12,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Protocol
 
@@ -82,6 +82,27 @@ class _Datagram:
     ancillary: tuple[tuple[int, int, bytes], ...]
 
 
+@dataclass(slots=True, eq=False)
+class _Stream:
+    """A connection of a box, and how many of its queries are not answered yet."""
+
+    writer: asyncio.StreamWriter
+    owed: int = 0
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def answer(self, data: bytes) -> None:
+        self.owed -= 1
+        self.answered.set()
+        if not self.writer.is_closing():
+            self.writer.write(len(data).to_bytes(2, "big") + data)
+
+    async def settled(self) -> None:
+        """Return when it is owed nothing."""
+        while self.owed:
+            self.answered.clear()
+            await self.answered.wait()
+
+
 class DnsServer:
     """One port, both families, UDP and TCP."""
 
@@ -143,9 +164,8 @@ class DnsServer:
                     # What does not go out now is asked for again.
                     with contextlib.suppress(OSError):
                         to.socket.sendmsg([data], to.ancillary, 0, to.sender)
-                case Reply(to=asyncio.StreamWriter() as writer, data=data):
-                    if not writer.is_closing():
-                        writer.write(len(data).to_bytes(2, "big") + data)
+                case Reply(to=_Stream() as stream, data=data):
+                    stream.answer(data)
                 case Ask(key=key):
                     self._tasks.create_task(self._ask(key))
                 case Refused():
@@ -182,9 +202,14 @@ class DnsServer:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box_id: str
     ) -> None:
+        stream = _Stream(writer)
         try:
-            with contextlib.suppress(asyncio.IncompleteReadError):
-                await self._read_stream(reader, writer, box_id)
+            try:
+                await self._read_stream(reader, stream, box_id)
+            except asyncio.IncompleteReadError:
+                # It asks no more, and may still listen (RFC 7766 section 6.2.3).
+                async with asyncio.timeout(_TCP_IDLE):
+                    await stream.settled()
             writer.close()
             async with asyncio.timeout(_TCP_IDLE):
                 await writer.wait_closed()
@@ -199,7 +224,7 @@ class DnsServer:
             writer.transport.abort()
 
     async def _read_stream(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, box_id: str
+        self, reader: asyncio.StreamReader, stream: _Stream, box_id: str
     ) -> None:
         """RFC 7766: two octets of length, and a message, again and again. Who does not listen is
         not read from either.
@@ -212,9 +237,10 @@ class DnsServer:
                 asker = self._boxes.asker(box_id)
                 if asker is None:
                     return
-                self._do(self._query(asker, data, writer, over_tcp=True))
+                stream.owed += 1
+                self._do(self._query(asker, data, stream, over_tcp=True))
                 async with asyncio.timeout(_TCP_IDLE):
-                    await writer.drain()
+                    await stream.writer.drain()
             await asyncio.sleep(0)
 
 

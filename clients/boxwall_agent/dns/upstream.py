@@ -3,9 +3,10 @@
 import asyncio
 import ipaddress
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import dns.exception
 import dns.message
@@ -69,8 +70,35 @@ class Resolver:
         )
 
 
-def resolvers_of_host(path: Path = _RESOLV_CONF) -> tuple[Resolver, ...]:
-    """Return those in resolv.conf; none if it cannot be read."""
+Resolvers: TypeAlias = Callable[[], tuple[Resolver, ...]]
+"""Those to be asked now, in this order."""
+
+
+class ResolversOfHost:
+    """Those in resolv.conf, read again when it changes, as it does with the host's network.
+
+    One that cannot be read, or names none, leaves those before it.
+    """
+
+    def __init__(self, path: Path = _RESOLV_CONF) -> None:
+        self._path = path
+        self._version: tuple[int, ...] = ()
+        self._resolvers: tuple[Resolver, ...] = ()
+
+    def __call__(self) -> tuple[Resolver, ...]:
+        """Return them as they are now."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return self._resolvers
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if version != self._version:
+            self._version = version
+            self._resolvers = _read_resolvers(self._path) or self._resolvers
+        return self._resolvers
+
+
+def _read_resolvers(path: Path) -> tuple[Resolver, ...]:
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -92,7 +120,11 @@ class Upstream:
     """
 
     def __init__(
-        self, resolvers: tuple[Resolver, ...], *, patience: float = _PATIENCE, total: float = _TOTAL
+        self,
+        resolvers: Resolvers,
+        *,
+        patience: float = _PATIENCE,
+        total: float = _TOTAL,
     ) -> None:
         """`patience`: seconds for one of them; `total`: for all."""
         self._resolvers = resolvers
@@ -125,7 +157,7 @@ class Upstream:
         return FAILED
 
     def _in_order(self) -> list[Resolver]:
-        return sorted(self._resolvers, key=self._is_bad)
+        return sorted(self._resolvers(), key=self._is_bad)
 
     def _is_bad(self, resolver: Resolver) -> bool:
         return self._bad_until.get(resolver, 0.0) > time.monotonic()

@@ -25,7 +25,9 @@ from boxwall_agent.judging import Judgement, Refusal
 from boxwall_agent.marks import Grant
 
 PATIENCE: Final = 5.0
-"""Seconds from the first octet until a name must be complete."""
+"""Seconds until a name must be complete, from the first octet, or from the first that follows what
+a server has to answer.
+"""
 
 MOST_READ: Final = 3 * LONGEST
 """Octets of a box that are kept; more has to wait until the server has answered."""
@@ -200,7 +202,7 @@ class Flow:
         opening = read_opening(self._read, self._port)
         match opening:
             case More():
-                return self._so_far(opening.name)
+                return self._so_far(opening)
             case Tls(name=None):
                 return self._refuse(_MISMATCH)
             case Tls():
@@ -215,8 +217,13 @@ class Flow:
             case _:
                 assert_never(opening)
 
-    def _so_far(self, name: Name | None) -> Decision:
-        """A wrong name is refused when it is complete, not when all that follows it is."""
+    def _so_far(self, opening: More) -> Decision:
+        """A wrong name is refused when it is complete, not when all that follows it is. Servers
+        take their time: what follows their answer, as behind STARTTLS, has a time of its own.
+        """
+        name = opening.name
+        if opening.is_servers_turn:
+            self._began = None
         judgement = None if name is None else self._judge(name)
         return self._refuse(judgement, name) if isinstance(judgement, Refusal) else PASS
 

@@ -29,6 +29,8 @@ class More:
     """What is there is good so far, and not all."""
 
     name: Name | None = None
+    is_servers_turn: bool = False
+    """Whether the client waits for an answer before it goes on."""
 
 
 @dataclass(frozen=True, slots=True)

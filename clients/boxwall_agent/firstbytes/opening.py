@@ -120,7 +120,7 @@ def _after_ssl_request(data: bytes) -> Opening:
         at += len(_SSL_REQUESTS[0])
     rest = data[at:]
     if any(one.startswith(rest) for one in _SSL_REQUESTS):
-        return More()
+        return More(is_servers_turn=not rest)
     return _tls(data, at) if rest[0] in _RECORDS else Opaque()
 
 
@@ -137,7 +137,7 @@ def _text(data: bytes, at: int, port: int, http_ports: frozenset[int]) -> Openin
     """
     for _ in range(_MOST_LINES):
         if at >= len(data):
-            return More()
+            return More(is_servers_turn=True)
         at = len(data) - len(data[at:].lstrip(b"\r\n \t"))
         if data[at : at + 1] and data[at] in _RECORDS:
             return _tls(data, at)

@@ -91,6 +91,7 @@ _TCP_OPTION: Final = 1
 
 _EQUAL: Final = 0
 _NOT_EQUAL: Final = 1
+_GREATER: Final = 4
 
 
 def host32(value: int) -> bytes:
@@ -127,6 +128,11 @@ def payload(base: Base, offset: int, size: int, into: int = R1) -> bytes:
 def equals(value: bytes, register: int = R1) -> bytes:
     """Go on if the register holds `value`."""
     return _compare(_EQUAL, value, register)
+
+
+def above(value: bytes, register: int = R1) -> bytes:
+    """Go on if the register is above this, octet by octet."""
+    return _compare(_GREATER, value, register)
 
 
 def differs(value: bytes, register: int = R1) -> bytes:
@@ -238,6 +244,16 @@ def queue_by_target(number: int) -> bytes:
     """
     info = struct.pack("=HHHxx", number, 1, 0)
     return _expression("target", text(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
+
+
+def matches_program(descriptor: int) -> bytes:
+    """Go on if the BPF program says so, by the match of iptables: nf_tables has none of its own.
+    The rule keeps the program.
+
+    Its data, xt_bpf_info_v1: mode (2: by descriptor), length, descriptor, space, the kernel's own.
+    """
+    info = struct.pack("=HHi512x8x", 2, 0, descriptor)
+    return _expression("match", text(1, "bpf"), be32(2, 1), attribute(3, info))
 
 
 def _compare(operator: int, value: bytes, register: int) -> bytes:

@@ -116,6 +116,10 @@ class PerBox:
     """Refusals recorded a second; all are counted."""
     read_packets: int = 5_000
     """Packets a second that the agent reads, with a burst of half as many."""
+    queries: int = 400
+    """Datagrams to port 53 a second that the agent gets, with a burst of as many: twice what a box
+    may ask, so that there is somebody to tell it that it asks too much.
+    """
 
 
 def sets(limits: PerBox) -> tuple[Set, ...]:
@@ -144,6 +148,11 @@ def sets(limits: PerBox) -> tuple[Set, ...]:
             name="too_much",
             key=index,
             per_element=(above_limit(limits.read_packets, limits.read_packets // 2),),
+        ),
+        Set(
+            name="asks_too_much",
+            key=index,
+            per_element=(above_limit(limits.queries, limits.queries),),
         ),
         *names.sets(),
     )
@@ -185,8 +194,14 @@ def chains() -> Iterator[Chain]:
     )
 
 
-def rules(naming: Naming | None) -> Iterator[Rule]:
-    """The rules of all chains, in order."""
+def rules(naming: Naming | None, displaced: bytes | None = None) -> Iterator[Rule]:
+    """The rules of all chains, in order.
+
+    `displaced`: finds packets of which something else will be written where the rules look; None:
+    the kernel cannot tell.
+    """
+    if displaced is not None:
+        yield Rule("prerouting", (displaced, *_FROM_BOX[0], _goto("discard")), "would be another")
     yield from _hook_rules(naming)
     yield from names.rules(naming)
     yield from _link()

@@ -42,6 +42,7 @@ from boxwall_agent.nft.expressions import (
     Meta,
     State,
     Verdict,
+    above,
     ct,
     destination_nat,
     differs,
@@ -66,6 +67,17 @@ QUEUE: Final = 0x4257
 
 _MULTIPATH: Final = 30
 """TCP option (RFC 8684): with it, the order of octets in the stream is not that of the segments."""
+
+_FAST_OPEN: Final = 34
+"""TCP option (RFC 7413): with it a server gives a client what it needs to send data with its next
+opening, and that would be refused.
+"""
+
+_LONGEST_DATAGRAM: Final = 8 + 2 * 1200 - 1
+"""Octets with the header of UDP. A box may send several datagrams as one packet (UDP_SEGMENT), all
+but the last of one length, and only the first can be looked at. QUIC begins with 1,200 octets at
+least (RFC 9000 section 14.1), so none is behind the first in what is no longer than this.
+"""
 
 _OLD: Final = "older than the attachment"
 _R2: Final = 2
@@ -160,6 +172,8 @@ def _dns() -> Iterator[Rule]:
     """Only the first packet of a connection is translated. One from before the attachment, answered
     or not, never was, and would leave the node.
     """
+    too_much = (*_UDP, meta(Meta.IIF), lookup("asks_too_much"))
+    yield Rule("dns", (*too_much, _goto("discard")), "all boxes share the agent's socket")
     yield Rule("dns", (*_bits(ct(Ct.STATUS), DESTINATION_NAT), _ACCEPT))
     yield Rule("dns", (*_bits(ct(Ct.STATUS), CONFIRMED), _goto("refuse")), _OLD)
     for limited in ("full", "too_fast"):
@@ -191,6 +205,11 @@ def _quic() -> Iterator[Rule]:
     Versions: 1, 2 (RFC 9369), drafts, those that force negotiation, and Google's before the RFC.
     """
     yield Rule("quic", (_PORT, equals(_port(443)), _goto("refuse_quic")), "QUIC")
+    for family, length_at, header in zip(FAMILIES, (2, 4), (20, 0), strict=True):
+        length = payload(Base.NETWORK, length_at, 2)
+        joined = above((header + _LONGEST_DATAGRAM).to_bytes(2, "big"))
+        rule = (*family.match, length, joined, _goto("refuse_quic"))
+        yield Rule("quic", rule, "datagrams joined")
     long_header = (payload(Base.TRANSPORT, 8, 1), masked(b"\x80"), equals(b"\x80"))
     version = payload(Base.TRANSPORT, 9, 4)
     for mask, value in (
@@ -229,7 +248,8 @@ def _unproven(naming: Naming | None) -> Iterator[Rule]:
             old = (*http, *_bits(ct(Ct.STATUS), CONFIRMED))
             yield Rule(chain, (*old, _goto("refuse")), _OLD)
             yield Rule(chain, (*http, *relay), "clear HTTP")
-    yield Rule(chain, (*new, *_BARE_SYN, strip_tcp_option(_MULTIPATH)), "one path, in order")
+    plain = (strip_tcp_option(_MULTIPATH), strip_tcp_option(_FAST_OPEN))
+    yield Rule(chain, (*new, *_BARE_SYN, *plain), "one path, in order, and no data yet")
     yield Rule(chain, (*new, *_BARE_SYN, _goto("inspect")))
     yield Rule(chain, (*_ANY_SYN, _goto("discard")), "an opening of what is open")
     yield Rule(chain, (*new, _goto("refuse")), "its opening was not seen")

@@ -1,6 +1,7 @@
 """One connection of a box to an HTTP port, from its first bytes to its end."""
 
 import asyncio
+from errno import ECONNABORTED
 from typing import Final, Protocol, assert_never
 
 import structlog
@@ -29,8 +30,13 @@ _log = structlog.get_logger()
 class Boxes(Protocol):
     """What the relay must know of boxes."""
 
-    def judge(self, box_id: str, address: Address, name: Name | None) -> Judgement:
-        """May the box reach the address by the name that its connection carries?"""
+    def judge(
+        self, box_id: str, address: Address, name: Name | None, *, has_begun: bool
+    ) -> Judgement:
+        """May the box reach the address by the name that its connection carries?
+
+        `has_begun`: it was allowed to by that name before, and needs no lease any more.
+        """
 
     def refused(self, box_id: str, destination: Destination, refusal: Refusal) -> None:
         """This was refused."""
@@ -47,6 +53,7 @@ class Relayed:
         self._box = box
         self._server: Stream | None = None
         self._name: Name | None = None
+        self._allowed: set[Name] = set()
 
     async def run(self) -> None:
         """Relay until either end has enough, or it is cut."""
@@ -62,7 +69,7 @@ class Relayed:
         """Whether the policy that the box has now allows what the connection carries."""
         if self._server is None or self._name is None:
             return True  # what it will carry will be judged
-        return isinstance(self._boxes.judge(self.box_id, self._address, self._name), Passed)
+        return isinstance(self._judge(self._name), Passed)
 
     def cut(self) -> None:
         """End it at once, at both ends."""
@@ -118,17 +125,25 @@ class Relayed:
         async with asyncio.timeout(_TO_CONNECT):
             ends = await asyncio.open_connection(str(self._address), self._port)
         self._server = Stream(*ends)
+        if not self.may_go_on():  # a server may take its time to answer, and a policy change
+            self.cut()
+            raise ConnectionAbortedError(ECONNABORTED, "the policy has changed")
         return self._server
 
     def _why_not(self, name: Name) -> str:
         """Judge a name; say why it is refused, and remember it if it is not."""
-        judgement = self._boxes.judge(self.box_id, self._address, name)
+        judgement = self._judge(name)
         if isinstance(judgement, Passed):
             self._name = name
+            self._allowed.add(name)
             return ""
         self._refuse(name, judgement)
         rule = "" if judgement.rule is None else f", by {judgement.rule}"
         return f"{name} at {self._address} is refused: {judgement.reason.name}{rule}"
+
+    def _judge(self, name: Name) -> Judgement:
+        has_begun = name in self._allowed
+        return self._boxes.judge(self.box_id, self._address, name, has_begun=has_begun)
 
     def _refuse(self, name: Name | None, refusal: Refusal) -> None:
         where = Destination(

@@ -38,6 +38,7 @@ class HttpRelay:
         self._is_head = False
         self._from_box = h11.Connection(h11.SERVER)
         self._to_server = h11.Connection(h11.CLIENT)
+        """Anew with each connection."""
 
     async def run(self, first: bytes) -> None:
         """Relay until either end has enough. `first`: what was read of it already."""
@@ -65,13 +66,24 @@ class HttpRelay:
         if refusal:
             await self._refuse(403, refusal)
             return False
+        try:
+            server = await self._open_server()
+        except OSError as exc:
+            await self._refuse(502, f"the server cannot be reached: {exc.strerror}")
+            return False
+        return await self._relay(request, server)
+
+    async def _open_server(self) -> Stream:
+        """The connection to the server: a new one if it has ended the one before, as servers do
+        that wait for no more requests. It has had nothing of the next yet.
+        """
+        if self._server is not None and self._server.has_ended:
+            await self._server.close()
+            self._server = None
         if self._server is None:
-            try:
-                self._server = await self._connect()
-            except OSError as exc:
-                await self._refuse(502, f"the server cannot be reached: {exc.strerror}")
-                return False
-        return await self._relay(request, self._server)
+            self._server = await self._connect()
+            self._to_server = h11.Connection(h11.CLIENT)
+        return self._server
 
     async def _relay(self, request: h11.Request, server: Stream) -> bool:
         again = h11.Request(method=request.method, target=request.target, headers=request.headers)

@@ -15,6 +15,11 @@ class Stream:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side will say nothing more, as far as is known."""
+        return self.reader.at_eof() or self.reader.exception() is not None
+
     async def send(self, data: bytes) -> None:
         """Send, and wait while the other side is slow."""
         if data:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import dns.flags
 import dns.message
@@ -13,7 +14,7 @@ import pytest
 
 from boxwall_agent.dns.exchange import exchange, is_answer, query_to_resolver
 from boxwall_agent.dns.question import AAAA, A
-from boxwall_agent.dns.upstream import Resolver, Upstream
+from boxwall_agent.dns.upstream import Resolver, ResolversOfHost, Upstream
 from fakes.dns_messages import on_wire
 
 HERE = "127.77.0.1"
@@ -144,5 +145,26 @@ async def test_a_resolver_that_is_not_there_sends_us_to_the_next() -> None:
         nobody = Resolver(HERE, taken.getsockname()[1])
     with resolver(lambda query: [answer_to(query)]) as port:
         # It refuses at once: our patience, which is all the time there is, is not lost on it.
-        upstream = Upstream((nobody, Resolver(HERE, port)), patience=5, total=5)
+        upstream = Upstream(lambda: (nobody, Resolver(HERE, port)), patience=5, total=5)
         assert (await upstream.ask(NAME, A)).code == dns.rcode.NOERROR
+
+
+def test_resolvers_of_the_host_are_those_that_it_has_now(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    resolvers = ResolversOfHost(path)
+    assert resolvers() == (), "there is none yet"
+
+    path.write_text(
+        "# by DHCP\nsearch example.com\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n"
+    )
+    assert resolvers() == (Resolver("192.0.2.1"), Resolver("fe80::1"))
+
+    newer = tmp_path / "newer"
+    newer.write_text("nameserver 192.0.2.2\nnameserver of-no-use\n")
+    newer.replace(path)
+    assert resolvers() == (Resolver("192.0.2.2"),)
+
+    path.write_text("")
+    assert resolvers() == (Resolver("192.0.2.2"),), "half-written, or the network is down"
+    path.unlink()
+    assert resolvers() == (Resolver("192.0.2.2"),)

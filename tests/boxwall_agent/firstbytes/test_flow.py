@@ -372,6 +372,33 @@ def test_a_name_has_to_be_complete_in_time() -> None:
     assert talk.say(GOOD[30:]) == UNRECOGNISED
 
 
+@pytest.mark.parametrize(
+    ("port", "asks"),
+    [
+        (587, [b"EHLO box\r\n", b"STARTTLS\r\n"]),
+        (2222, [b"STARTTLS\r\n"]),
+        (5432, [b"\0\0\0\x08\x04\xd2\x16\x2f"]),
+    ],
+    ids=["mail", "STARTTLS at once", "PostgreSQL"],
+)
+def test_what_a_server_takes_to_answer_is_not_a_clients_time(port: int, asks: list[bytes]) -> None:
+    talk = Talk(port=port).open()
+    for ask in asks:
+        assert talk.say(ask) == PASS
+        talk.now += 10 * PATIENCE
+        talk.answer(b"go on")
+    assert talk.say(GOOD[:20]) == PASS
+    talk.now += PATIENCE + 0.1
+    assert talk.say(GOOD[20:]) == UNRECOGNISED, "what follows has to be complete in time"
+
+
+def test_half_a_line_has_to_be_complete_in_time() -> None:
+    talk = Talk(port=587).open()
+    assert talk.say(b"EHLO box\r\nSTART") == PASS
+    talk.now += PATIENCE + 0.1
+    assert talk.say(b"TLS\r\n") == UNRECOGNISED
+
+
 def test_what_is_touched_is_remembered() -> None:
     talk = Talk().open()
     talk.now = 3.0

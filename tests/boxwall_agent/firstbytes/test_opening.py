@@ -159,7 +159,7 @@ def test_what_never_says_anything_is_unwanted(port: int) -> None:
 
 
 def test_a_mail_client_that_says_no_end_of_lines_is_unwanted() -> None:
-    assert read_opening(b"NOOP\r\n" * 63, SMTP) == More()
+    assert read_opening(b"NOOP\r\n" * 63, SMTP) == More(is_servers_turn=True)
     assert read_opening(b"NOOP\r\n" * 64, SMTP) == UNRECOGNISED
     assert read_opening(b"NOOP\r\n" * 64 + b"STARTTLS\r\n" + HELLO, SMTP) == UNRECOGNISED
 

@@ -8,7 +8,7 @@ import pytest
 from boxwall.policy import Network
 from boxwall_agent.netlink import iterate_attributes, read_attributes, read_text
 from boxwall_agent.nft import layout
-from boxwall_agent.nft.expressions import Verdict, queue, verdict
+from boxwall_agent.nft.expressions import Verdict, matches_program, queue, verdict
 from boxwall_agent.nft.family import FAMILIES, IPV4, IPV6, Family
 from boxwall_agent.nft.layout import PerBox
 from boxwall_agent.nft.naming import QUEUE, Naming
@@ -100,6 +100,19 @@ def test_without_names_nothing_is_queued_translated_or_relayed() -> None:
     assert not names & {"queue", "target", "nat"}
     with_names = {name for rule in layout.rules(WITH_NAMES) for name, _ in read(rule)}
     assert {"queue", "nat"} <= with_names
+
+
+@NAMINGS
+def test_what_would_be_another_packet_is_dropped_before_anything_is_looked_at(
+    naming: Naming | None,
+) -> None:
+    displaced = matches_program(3)
+    first, *rest = layout.rules(naming, displaced)
+
+    assert rest == list(layout.rules(naming))
+    assert first.chain == "prerouting"
+    assert first.expressions[0] == displaced
+    assert verdicts(first) == [(Verdict.GOTO, "discard")]
 
 
 def test_with_names_there_are_only_more_rules() -> None:

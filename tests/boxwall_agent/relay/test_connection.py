@@ -1,6 +1,7 @@
 """A connection to an HTTP port is relayed by what it begins with, to a server on loopback."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from fakes.tls_messages import hello_for, real_hello
 
 HERE = Address.parse("127.0.0.1")
 DENIED = Refusal(Reason.DENIED_CIDR, Rule(RuleList.DENIED_CIDRS, "127.0.0.0/8"))
+NOT_LEASED = Refusal(Reason.NAME_MISMATCH)
 GET = b"GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
 
 
@@ -24,14 +26,20 @@ class World:
 
     def __init__(self) -> None:
         self.allowed = {"a.com"}
+        self.leased = {"a.com", "b.com"}
         self.told: list[tuple[str, Destination, Refusal]] = []
         self.heard = b""
+        self.answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
         self.server_heard = asyncio.Event()
         self.ended = asyncio.Event()
 
-    def judge(self, box_id: str, address: Address, name: Name | None) -> Judgement:
+    def judge(
+        self, box_id: str, address: Address, name: Name | None, *, has_begun: bool
+    ) -> Judgement:
         assert (box_id, address) == ("b1", HERE)
-        return Passed(None) if name is not None and name.text in self.allowed else DENIED
+        if name is None or name.text not in self.allowed:
+            return DENIED
+        return Passed(None) if has_begun or name.text in self.leased else NOT_LEASED
 
     def refused(self, box_id: str, destination: Destination, refusal: Refusal) -> None:
         self.told.append((box_id, destination, refusal))
@@ -41,7 +49,7 @@ class World:
             while data := await reader.read(65536):
                 self.heard += data
                 self.server_heard.set()
-                writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                writer.write(self.answer)
         except OSError:
             pass
         finally:
@@ -161,3 +169,40 @@ async def test_a_connection_goes_on_while_its_name_is_allowed_and_is_cut_at_both
         relay.cut()
         await world.ended.wait()
         await rest(box)
+
+
+async def test_a_connection_outlives_the_lease_it_began_by_and_no_other_name_begins() -> None:
+    world = World()
+    world.allowed |= {"b.com"}
+    kept_alive = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
+    world.answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+    async with relayed(world) as (box, relay):
+        await box.send(kept_alive % b"a.com")
+        assert (await box.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        world.leased.clear()
+
+        assert relay.may_go_on()
+        await box.send(kept_alive % b"a.com")
+        assert (await box.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+
+        await box.send(kept_alive % b"b.com")
+        assert b"b.com at 127.0.0.1 is refused: NAME_MISMATCH" in await rest(box)
+
+
+@pytest.mark.parametrize("data", [GET % b"a.com", hello_for("a.com")], ids=["HTTP", "TLS"])
+async def test_what_is_no_longer_allowed_when_the_server_answers_gets_nowhere(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, connect = World(), asyncio.open_connection
+
+    async def slowly(*where: object) -> object:
+        world.allowed.clear()
+        return await connect(*where)  # type: ignore[arg-type]  # as it was called
+
+    async with relayed(world) as (box, _):
+        monkeypatch.setattr(asyncio, "open_connection", slowly)
+        await box.send(data)
+        with contextlib.suppress(ConnectionResetError):
+            assert await rest(box) == b""
+        await world.ended.wait()
+    assert world.heard == b""

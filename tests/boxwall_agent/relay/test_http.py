@@ -27,6 +27,8 @@ class Relay:
     def __init__(self, box: Stream) -> None:
         self.box = box
         self.server: Stream | None = None
+        self.theirs: Stream | None = None
+        """The relay's end of that connection."""
         self.connected = asyncio.Event()
         self.aborted = asyncio.Event()
         self.judged: list[str] = []
@@ -54,6 +56,18 @@ class Relay:
         """The server sends."""
         assert self.server is not None
         await self.server.send(data)
+
+    async def server_ends(self, how: str) -> None:
+        """The server ends the connection; the relay has heard of it on return."""
+        assert self.server is not None
+        assert self.theirs is not None
+        self.connected.clear()
+        self.server.abort()
+        if how == "reset":
+            self.theirs.reader.set_exception(ConnectionResetError(104, "Connection reset by peer"))
+            return
+        async with asyncio.timeout(5):
+            assert await self.theirs.reader.read(-1) == b""
 
     async def told(self) -> bytes:
         """Everything that the box gets until the end."""
@@ -86,9 +100,9 @@ async def relaying(connect_fails: bool = False) -> AsyncIterator[Relay]:
     async def connect() -> Stream:
         if connect_fails:
             raise ConnectionRefusedError(111, "Connection refused")
-        relay.server, theirs = await pair()
+        relay.server, relay.theirs = await pair()
         relay.connected.set()
-        return theirs
+        return relay.theirs
 
     async def run() -> None:
         try:
@@ -144,6 +158,18 @@ async def test_a_request_sent_ahead_waits_for_the_answer_before() -> None:
         assert b"/2" in await relay.heard_to(b"\r\n\r\n")
         await relay.answer(OK)
         assert await relay.told_to(b"ok") + await relay.told_to(b"ok") == OK + OK
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_a_server_that_has_ended_between_two_requests_is_connected_to_anew(how: str) -> None:
+    async with relaying() as relay:
+        for number in (b"1", b"2"):
+            await relay.ask(GET % (number, b"a.com"))
+            assert (await relay.heard_to(b"\r\n\r\n")).startswith(b"GET /" + number)
+            await relay.answer(OK)
+            assert await relay.told_to(b"ok") == OK
+            await relay.server_ends(how)
+    assert relay.judged == ["a.com", "a.com"]
 
 
 async def test_nothing_of_a_refused_first_request_reaches_anybody() -> None:

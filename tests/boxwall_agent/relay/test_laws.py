@@ -61,3 +61,8 @@ def test_what_follows_a_head_and_cannot_be_read_is_refused_with_a_text() -> None
 )
 def test_a_body_that_cannot_be_read_ends_the_connection(data: bytes) -> None:
     fuzz_one_relayed(data)
+
+
+def test_a_request_behind_an_answer_that_ends_the_connection_goes_by_another() -> None:
+    until_the_end = bytes((3,))
+    fuzz_one_relayed_badly(until_the_end + _POST + b"0\r\n\r\n" + _POST + b"0\r\n\r\n")

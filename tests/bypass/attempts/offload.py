@@ -11,6 +11,8 @@ import struct
 
 from attempts.catalogue import Bar, Place, attempt
 from attempts.connection import opened
+from attempts.controls import resolve
+from attempts.dnswire import dns_query, labels
 from attempts.hello import client_hello
 from attempts.wire import (
     ACK,
@@ -29,6 +31,7 @@ from attempts.wire import (
 _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 _ETHERNET = 14
 _IN_RANDOM = 12
+_LIMIT = "SECURITY.md, What does not hold yet"
 
 
 def _send(place: Place, packet: bytes, start: int, offset: int) -> None:
@@ -56,7 +59,7 @@ def _tuned(data: bytes, at: int, wanted: bytes) -> bytes:
     Bar.UNLISTED,
     over=("a listed address", "an address of the allowed name"),
     versions=(6,),
-    known_limit="SECURITY.md, What does not hold yet",
+    known_limit=_LIMIT,
 )
 def _(place: Place, mark: str, judged: str) -> None:
     """IPv6 has no checksum over its own header."""
@@ -90,3 +93,36 @@ def _(place: Place, mark: str) -> None:
         made.answers()
     finally:
         made.close()
+
+
+@attempt(
+    "offload",
+    "a question to {}, judged as a datagram to another port",
+    Bar.ALWAYS,
+    over=("a listed address", "an address of the allowed name", "elsewhere"),
+    known_limit=_LIMIT,
+)
+def _(place: Place, mark: str, where: str) -> None:
+    targets = {"a listed address": place.listed, "elsewhere": place.elsewhere}
+    target = targets.get(where, place.allowed_at)
+    resolve(place)
+    query = dns_query(labels(f"x.{mark}.example"))
+    _rewritten(place, target, 4242, query, _PORT_IN_UDP, (53).to_bytes(2, "big"))
+
+
+@attempt("offload", "QUIC, judged as something else", Bar.NAMED, known_limit=_LIMIT)
+def _(place: Place, mark: str) -> None:
+    resolve(place)
+    initial = b"\x03\0\0\0\1\x08" + bytes(8) + b"\0\0" + mark.encode()
+    _rewritten(place, place.allowed_at, 8443, initial, _DATA_IN_UDP, b"\xc3\0")
+
+
+_PORT_IN_UDP, _DATA_IN_UDP = 2, 8
+
+
+def _rewritten(place: Place, target: str, port: int, data: bytes, at: int, arrives: bytes) -> None:
+    """Send a datagram in which two octets are others when it leaves the node."""
+    body = udp(place.own, target, port, data + bytes(len(data) % 2 + 2), source_port=4000 + at)
+    packet = ip(place.own, target, UDP, body)
+    head = len(packet) - len(body)
+    _send(place, packet[:head] + _tuned(body, len(body) - 2, arrives), head, at)

@@ -1,11 +1,13 @@
 """What comes before a name, or instead of one, on an allowed address."""
 
+import socket
 import struct
 
 from attempts.catalogue import Bar, Place, attempt
 from attempts.connection import say
+from attempts.controls import resolve
 from attempts.hello import client_hello, evil
-from attempts.wire import UDP, ip, send, udp
+from attempts.wire import UDP, family_of, ip, send, udp
 
 _PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12)
 
@@ -103,6 +105,20 @@ def _(place: Place, mark: str) -> None:
 def _(place: Place, mark: str) -> None:
     _datagram(place, 5555, b"harmless", 5002)
     _datagram(place, 5555, _QUIC["version 1"] + b"\x08" + bytes(8) + b"\0\0" + mark.encode(), 5002)
+
+
+@attempt("openings", "QUIC in the second of two datagrams that are sent as one", Bar.NAMED)
+def _(place: Place, mark: str) -> None:
+    """Any program may: the first says how long each is, and networks see them one by one."""
+    initial = _QUIC["version 1"] + b"\x08" + bytes(8) + b"\0\0" + mark.encode()
+    resolve(place)
+    with socket.socket(family_of(place.own), socket.SOCK_DGRAM) as made:
+        made.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, _SMALLEST_INITIAL)
+        made.connect((place.allowed_at, 8443))
+        made.send(bytes(_SMALLEST_INITIAL) + initial.ljust(_SMALLEST_INITIAL, b"\0"))
+
+
+_UDP_SEGMENT, _SMALLEST_INITIAL = 103, 1200
 
 
 def _datagram(place: Place, port: int, data: bytes, source_port: int) -> None:
