@@ -192,6 +192,8 @@ class Nodes(Streams):
                 # gRPC raises it for a call that `cut` cancelled: the task itself goes on.
                 if (task := asyncio.current_task()) is None or task.cancelling():
                     raise
+            except asyncio.InvalidStateError:
+                continue  # it ended between a message and its acknowledgement
             except grpc.aio.AioRpcError as error:
                 await self._after(error)
 
