@@ -9,7 +9,7 @@ from bench.answers import Answer, Growth, Plot, Row, Target
 from bench.figures import Spread, ratios
 from bench.harness import Bench, Question
 from bench.namespace import why_not
-from bench.paths import BARE, BOX, GATEWAY, NOBODY, NODE, OUTSIDE, rate
+from bench.paths import BARE, BOX, CHAINS, GATEWAY, NOBODY, NODE, OUTSIDE, rate
 from bench.processes import Actor
 from bench.svg import Series, growth_plot
 
@@ -67,7 +67,9 @@ async def ask(bench: Bench) -> list[Answer]:
         "prefix lengths in IPv4), or allow-all where that is said; the others have 20 entries "
         "each. The limit of new connections is lifted.",
         beside="The same path with connection tracking and the same masquerading rule, without "
-        "Boxwall's table. Tables are exchanged in turn, and connections forgotten in between.",
+        "Boxwall's table. Tables are exchanged in turn, and connections forgotten in between. "
+        '"Chains without rules": that path with the chains of our table that see every packet, and '
+        "no rule in them. It is what being asked costs, whatever is asked.",
     )
     reason = why_not()
     if reason:
@@ -111,7 +113,8 @@ async def _measure(bench: Bench, site: Site, boxes: int) -> dict[str, Rounds]:
     tracked = await site.node.call("prepare", boxes=boxes)
     site.flows = min(bench.pick(10_000, 50_000), tracked // TRACKED_SHARE)
     seconds, settle = bench.pick((0.15, SETTLE_QUICK), (0.8, SETTLE_FULL))
-    found = {name: Rounds() for name in ("twenty", BARE, "allow-all")}
+    names = ("twenty", BARE, "allow-all", *((CHAINS,) if boxes == SIZES[0] else ()))
+    found = {name: Rounds() for name in names}
     for number in range(bench.rounds + 1):
         for name, rounds in found.items():
             await site.node.call("use", table=name)
@@ -148,6 +151,12 @@ def _fill(answer: Answer, found: dict[int, dict[str, Rounds]], site: Site) -> No
             answer.rows.append(
                 _row(f"forwarding_{kind}_{boxes}_boxes", boxes, text, unit, ours, bare, wanted)
             )
+    boxes, tables = next(iter(found.items()))
+    chains, bare = ([1e-3 * one for one in tables[t].udp] for t in (CHAINS, BARE))
+    text, unit = "one established UDP flow, chains without rules", "thousand packets/s"
+    answer.rows.append(
+        _row("forwarding_udp_chains_without_rules", boxes, text, unit, chains, bare, None)
+    )
     for boxes, tables in found.items():
         ours, bare = ([1e-3 * one for one in tables[t].new] for t in ("allow-all", BARE))
         key = f"forwarding_new_allow_all_{boxes}_boxes"
@@ -197,4 +206,4 @@ def _add_growth(answer: Answer, found: dict[int, dict[str, Rounds]]) -> None:
     answer.plots.append(Plot(file="forwarding.svg", svg=svg, caption="Time per new flow"))
 
 
-QUESTION = Question(name="forwarding", seconds_quick=8, seconds_full=120, ask=ask)
+QUESTION = Question(name="forwarding", seconds_quick=9, seconds_full=130, ask=ask)

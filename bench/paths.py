@@ -10,6 +10,7 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from boxwall_agent.netlink import NLMSG_ERROR, Flags, message, read_messages
 from boxwall_agent.nft.batch import Batch, TableFlags
 from boxwall_agent.nft.expressions import Meta, lookup, masquerade, matches_program, meta
 from boxwall_agent.nft.kernel import NETLINK_NETFILTER, Nftables, open_nftables
-from boxwall_agent.nft.layout import PerBox
+from boxwall_agent.nft.layout import PerBox, chains
 from boxwall_agent.nft.objects import Chain, Element, Field, Hook, HookPoint, Rule, Set
 from boxwall_agent.ruleset import BoxRules, Interface, closed, rules_of
 from boxwall_agent.table import Shared, Table
@@ -37,6 +38,7 @@ BATCH = 500
 
 FIRST_INDEX = 100_000
 BARE = "bare"
+CHAINS = "chains without rules"
 GENEROUS = PerBox(new_connections=4_000_000, records=1_000)
 _CTNETLINK, _DELETE = 1, 2
 """NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE: without attributes, of every connection."""
@@ -86,6 +88,7 @@ class Node(Place):
         index = socket.if_nametoindex("box0")
         self._tables = {
             BARE: bare_table(),
+            CHAINS: bare_table(*_filters()),
             "twenty": _our_table(boxes, index, twenty(0, 0, also=EVERYBODY)),
             "allow-all": _our_table(boxes, index, AllowAll()),
         }
@@ -94,7 +97,7 @@ class Node(Place):
     async def use(self, table: str) -> None:
         """Put one table in force, in place of the other; every connection is forgotten."""
         if self._now:
-            old = Batch(BARE) if self._now == BARE else Batch()
+            old = Batch(BARE) if self._now in (BARE, CHAINS) else Batch()
             old.delete_table()
             self._nft.commit(old)
             self._now = ""
@@ -260,13 +263,19 @@ def _displaced() -> bytes | None:
         return None
 
 
-def bare_table() -> Batch:
-    """Return a transaction: masquerading as in our table, and nothing else."""
+def _filters() -> Iterator[Chain]:
+    """Our table's chains that see every packet."""
+    return (one for one in chains() if one.hook is not None and one.hook.kind == "filter")
+
+
+def bare_table(*more: Chain) -> Batch:
+    """Return a transaction: masquerading as in our table, and nothing else but these chains."""
     batch = Batch(BARE)
     batch.add_table()
     batch.add_set(Set(name="masqueraded", key=(Field.INTERFACE_NAME,)))
     hook = Hook(point=HookPoint.POSTROUTING, priority=100, kind="nat")
-    batch.add_chain(Chain(name="postrouting", hook=hook))
+    for chain in (Chain(name="postrouting", hook=hook), *more):
+        batch.add_chain(chain)
     masked = (meta(Meta.IIFNAME), lookup("masqueraded"), masquerade())
     batch.add_rule(Rule("postrouting", masked))
     batch.add_elements([Element("masqueraded", b"box0".ljust(16, b"\0"))])
