@@ -14,7 +14,7 @@ Servers that share a store tell each other what their nodes have said; `judge` i
 `elsewhere`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import MappingProxyType
@@ -202,13 +202,15 @@ class EnforcementLedger:
         tenant: str,
         box_id: str,
         required: Revision,
-        recorded: Iterable[str],
+        recorded: Collection[str],
         elsewhere: Mapping[str, Standing] = NOTHING_ELSEWHERE,
     ) -> Enforcement:
         """Return how far `required` has come. `recorded` are the nodes that the store remembers,
         `elsewhere` is what those have said that are in contact with another server.
         """
         here = self._hosts.get((tenant, box_id), {})
+        if not (here or recorded or elsewhere):
+            return NOT_ATTACHED
         there = {
             node_id: standing
             for node_id, standing in elsewhere.items()

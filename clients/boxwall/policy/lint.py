@@ -88,11 +88,12 @@ def _about_domains(policy: Custom, duplicates: tuple[Duplicate, ...]) -> Iterato
         if pattern.text[0] != "*":
             continue
         path = _path("allowed_domains", index, duplicates)
-        if _is_public_suffix(pattern.apex):
-            text = f"{pattern} matches the names of many owners: {pattern.apex} is a public suffix"
+        apex = pattern.apex
+        if _is_public_suffix(apex):
+            text = f"{pattern} matches the names of many owners: {apex} is a public suffix"
             yield WarningCode.PUBLIC_SUFFIX_WILDCARD, path, text
-        if not _covers_apex(listed, pattern.apex):
-            text = f"{pattern} does not match {pattern.apex} itself; add it if it is needed"
+        if not _covers_apex(listed, apex):
+            text = f"{pattern} does not match {apex} itself; add it if it is needed"
             yield WarningCode.WILDCARD_WITHOUT_APEX, path, text
 
 
@@ -101,8 +102,11 @@ def _covers_apex(listed: frozenset[str], apex: str) -> bool:
     # One label is never a valid entry: adding it is no advice.
     if "." not in apex or apex in listed:
         return True
-    above = apex.split(".")[1:]
-    return any("*." + ".".join(above[start:]) in listed for start in range(len(above)))
+    above = apex
+    while above := above.partition(".")[2]:
+        if f"*.{above}" in listed:
+            return True
+    return False
 
 
 def warm_public_suffixes() -> None:

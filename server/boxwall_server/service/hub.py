@@ -11,7 +11,7 @@ from typing import Final
 
 from boxwall.wire.errors import ApiError, ErrorReason
 from boxwall.wire.frames import entry_to_bytes
-from boxwall_server.changes.change import Entry, entry_of
+from boxwall_server.changes.change import Change, Entry, entry_of
 from boxwall_server.changes.feed import Item
 from boxwall_server.changes.log import ChangeLog
 from boxwall_server.changes.routing import Routes
@@ -60,7 +60,7 @@ class Hub:
         for change in commit.changes:
             tenants.add(change.box.tenant)
             if change.concerns_nodes:
-                self._tell_hosts(change.box.tenant, entry_of(change))
+                self._tell_hosts(change)
         for tenant in tenants:
             for stream in self._observers.observers(tenant):
                 stream.wake()
@@ -92,9 +92,12 @@ class Hub:
                 subscriber.refuse(entry.box_id, entry.placed_on)
         return kept
 
-    def _tell_hosts(self, tenant: str, entry: Entry) -> None:
-        item: Item | None = None
-        for subscriber in self.routes.hosts(tenant, entry.box_id):
+    def _tell_hosts(self, change: Change) -> None:
+        hosts = self.routes.hosts(change.box.tenant, change.box.id)
+        if not hosts:
+            return
+        entry, item = entry_of(change), None
+        for subscriber in hosts:
             if self.sift(subscriber, [entry]):
                 item = item or item_of(entry)
                 subscriber.changed(item)

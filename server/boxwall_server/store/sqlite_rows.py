@@ -34,6 +34,12 @@ _KEYS: Final = (
 )
 
 
+_BOX, _SNAPSHOT, _REQUEST, _NODE = (
+    prefixed("t", columns)
+    for columns in (BOX_COLUMNS, SNAPSHOT_COLUMNS, REQUEST_COLUMNS, NODE_COLUMNS)
+)
+_ATTACHMENT: Final = "t.tenant, t.box_id, t.node_id"
+
 _UPSERT_BOX: Final = (
     f"INSERT INTO boxes ({BOX_COLUMNS}) VALUES ({', '.join('?' * len(BOX_COLUMNS.split(', ')))}) "
     "ON CONFLICT (tenant, id) DO UPDATE SET "
@@ -50,24 +56,24 @@ def load(connection: sqlite3.Connection, keys: Keys, recent: RecentBoxes) -> Row
     """Return the rows that exist of those that are wanted."""
     rows = Rows()
     boxes = recent.give(rows, keys.boxes)
-    for row in _wanted(connection, "boxes", prefixed("t", BOX_COLUMNS), boxes):
+    for row in _wanted(connection, "boxes", _BOX, boxes):
         box = box_from_row(row)
         rows.boxes[Key(box.tenant, box.id)] = box
-    for row in _wanted(connection, "snapshots", prefixed("t", SNAPSHOT_COLUMNS), keys.snapshots):
+    for row in _wanted(connection, "snapshots", _SNAPSHOT, keys.snapshots):
         snapshot = snapshot_from_row(row)
         rows.snapshots[Key(snapshot.tenant, snapshot.id)] = snapshot
-    for row in _wanted(connection, "requests", prefixed("t", REQUEST_COLUMNS), keys.requests):
+    for row in _wanted(connection, "requests", _REQUEST, keys.requests):
         request = request_from_row(row)
         rows.requests[request.key] = request
-    for row in _wanted(connection, "nodes", prefixed("t", NODE_COLUMNS), keys.nodes):
+    for row in _wanted(connection, "nodes", _NODE, keys.nodes):
         node = node_from_row(row)
         rows.nodes[Key(node.tenant, node.id)] = node
     for tenant, box_id, node_id in _wanted(
-        connection, "attachments", "t.tenant, t.box_id, t.node_id", boxes, column="box_id"
+        connection, "attachments", _ATTACHMENT, boxes, column="box_id"
     ):
         rows.hosts.setdefault(Key(tenant, box_id), set()).add(node_id)
     for tenant, box_id, node_id in _wanted(
-        connection, "attachments", "t.tenant, t.box_id, t.node_id", keys.hosted_by, column="node_id"
+        connection, "attachments", _ATTACHMENT, keys.hosted_by, column="node_id"
     ):
         rows.hosted_by.setdefault(Key(tenant, node_id), set()).add(box_id)
     rows.box_counts.update(_box_counts(connection, keys.tenants))
