@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 import tomllib
@@ -92,6 +93,7 @@ def agent(**settings: Any) -> None:
     log_format = settings.pop("log_format")
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     configure_logs(settings.pop("log_level"), as_json=as_json)
+    _allow_many_files()
     try:
         server = endpoint(
             settings["server"],
@@ -108,6 +110,14 @@ def agent(**settings: Any) -> None:
         _fail(str(exc), _USAGE)
     except AgentError as exc:
         _fail(str(exc), _CANNOT_START)
+
+
+def _allow_many_files() -> None:
+    """Each question to a name server is a file, and each relayed connection two: 1,024, which is
+    usual, one box can have alone. The most that the system lets us have is more.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(config: AgentConfig) -> None:

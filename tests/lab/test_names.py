@@ -444,6 +444,41 @@ def test_a_box_that_asks_too_fast_is_held_back_in_the_kernel_and_others_are_answ
     assert sent > 2 * most, "this machine could not ask too fast"
 
 
+GREEDY = """
+import select, socket, time
+address = socket.getaddrinfo("{name}", 80, socket.AF_INET)[0][4]
+kept = [socket.create_connection(address, 5) for _ in range({count})]
+until = time.monotonic() + 8  # who says nothing is cut after ten
+while len(kept) > {most} and time.monotonic() < until:
+    for one in select.select(kept, [], [], 0.1)[0]:
+        kept.remove(one)
+print(len(kept), flush=True)
+input()
+"""
+
+
+def test_a_box_that_opens_many_connections_to_the_relay_leaves_files_to_others(
+    here: World,
+) -> None:
+    here.agent.close()
+    usual = here.agent.command("--dns-upstream", RESOLVER)
+    here.agent.start(command=["prlimit", "--nofile=256:256", *usual])
+    greedy, modest = here.box("b1", *POLICY), here.box("b2", *POLICY)
+    most = 256 // 2 // 2 // 2  # half of the files, two for each, and half of those for one box
+    code = GREEDY.format(name=API, count=most + 20, most=most)
+    with subprocess.Popen(
+        here.command_inside(greedy, sys.executable, "-c", code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == most
+        done = here.curl(modest, f"http://{API}/")
+        assert done.stdout.startswith(f"this is {API}"), done
+        process.kill()
+
+
 def test_other_protocols_pass_at_the_level_of_addresses(here: World, box: Box) -> None:
     from lab.servers import Echo
 

@@ -18,9 +18,11 @@ from boxwall_agent.nft.kernel import open_nftables
 from boxwall_agent.sandbox.processes import Namespace, pids_in, process_id
 from fakes.agent_process import Site, site
 from fakes.server_process import boxwall, environment
+from lab.dns import RESOLVER, NameServer
 from lab.namespaces import inside
 from lab.network import NODE, Lab
 from lab.servers import Echo
+from lab.web import Web
 
 RECORDS = Path("/run/boxwall/run")
 OUTSIDE = ("1.1.1.1", "2600::1")
@@ -46,6 +48,8 @@ class Runner:
         self.lab = lab
         self.here = here
         self._socket = folder / "none.sock" if here is None else here.agent.socket
+        self.more: dict[str, str] = {}
+        """Of the environment."""
 
     def command(self, *arguments: str) -> list[str]:
         """The command line."""
@@ -55,7 +59,7 @@ class Runner:
     def environment(self) -> dict[str, str]:
         """Names the site, if there is one."""
         server = {} if self.here is None else {"BOXWALL_SERVER": self.here.server.target}
-        return environment() | server | {"BOXWALL_AGENT_SOCKET": str(self._socket)}
+        return environment() | server | {"BOXWALL_AGENT_SOCKET": str(self._socket)} | self.more
 
     def run(self, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run to the end. Nothing may be left."""
@@ -469,6 +473,29 @@ def test_a_server_that_was_named_is_not_replaced_by_a_private_one(alone: Runner)
     done = alone.run("--server", "localhost:1", "--", "true")
     assert done.returncode == 3
     assert "no agent answers" in done.stderr
+
+
+def test_a_command_reaches_the_names_that_it_may_and_is_told_of_others(
+    alone: Runner, tmp_path: Path
+) -> None:
+    names, web = NameServer(alone.lab.internet), Web(alone.lab.internet, tmp_path)
+    try:
+        names.zone = {"api.example.com": ["5.5.5.5"], "evil.example.net": ["5.5.5.5"]}
+        alone.more = {"BOXWALL_DNS_UPSTREAM": RESOLVER}
+        fetch = ("curl", "-sS", "--max-time", "20", "--cacert", str(web.authority))
+        urls = ("https://api.example.com/", "http://api.example.com/", "https://evil.example.net/")
+
+        done = alone.run("--allow-domain", "api.example.com", "--", *fetch, *urls)
+
+        assert done.stdout == "this is api.example.com at 5.5.5.5\n" * 2
+        assert done.returncode == 6, "the last could not be resolved"
+        assert "evil.example.net" in done.stderr
+        assert "NAME_NOT_ALLOWED" in done.stderr
+        assert set(names.questions) == {"api.example.com"}
+        assert web.names() == {"api.example.com"}
+    finally:
+        names.close()
+        web.close()
 
 
 def namespace_in(record: dict[str, Any]) -> Namespace:

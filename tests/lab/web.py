@@ -50,6 +50,7 @@ class Web:
         self._ca = trustme.CA()
         self._ca.cert_pem.write_to_path(str(self.authority))
         self._contexts: dict[tuple[str, int], ssl.SSLContext] = {}
+        self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
 
@@ -78,7 +79,12 @@ class Web:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        # Who serves a connection that is gone ends by itself; one that is cancelled is told of.
+        for writer in self._writers:
+            writer.transport.abort()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -122,11 +128,13 @@ class Web:
             address = str(writer.get_extra_info("sockname")[0]).removeprefix("::ffff:")
             served = Served(port=port, address=address)
             self.served.append(served)
+            self._writers.add(writer)
             with contextlib.suppress(
                 OSError, asyncio.IncompleteReadError, ssl.SSLError, ValueError
             ):
                 while True:
                     await _answer_one(reader, writer, served)
+            self._writers.discard(writer)
             writer.close()
 
         return serve

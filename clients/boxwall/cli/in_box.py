@@ -31,6 +31,9 @@ _EXTEND_EVERY: Final = 3600.0
 _LAST_REFUSALS: Final = 1.0
 """Seconds to wait for what was refused just before the command ended."""
 
+_ENDED_BY_SIGNAL: Final = 128
+"""And the signal's number: somebody wants it to end."""
+
 _RECENT: Final = 100
 """Refusals from before the watch began."""
 
@@ -151,6 +154,8 @@ class InBox:
             status = await ended(sandbox.process)
             self._phase = _Phase.AFTER
             await self._wait_for_last_refusals(agent, box)
+            if 0 < status < _ENDED_BY_SIGNAL and not self._shown:
+                await self._wait_for_first_refusal()
             for chore in chores:
                 chore.cancel()
         return status
@@ -174,6 +179,14 @@ class InBox:
                 while self._shown < counted:
                     self._shown_more.clear()
                     await self._shown_more.wait()
+
+    async def _wait_for_first_refusal(self) -> None:
+        """The kernel does not count names that were refused, and one may be why the command failed:
+        what it says of that itself is that it could not be resolved.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_REFUSALS):
+                await self._shown_more.wait()
 
     async def _leave(self, agent: "AgentClient", box: "EphemeralBox") -> bool:
         """Return whether the node and the control plane have nothing of the box any more."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 import struct
 from collections import Counter
@@ -18,6 +19,8 @@ _SOCKADDR_IN: Final = struct.Struct(">2xH4s8x")
 _SOCKADDR_IN6: Final = struct.Struct(">2xH4x16s4x")
 _OF_A_BOX: Final = 512
 """Connections at once."""
+
+_FILES_OF_ONE: Final = 2
 
 _BACKLOG: Final = 1024
 _TRIES_FOR_A_PORT: Final = 20
@@ -36,6 +39,9 @@ class RelayServer:
     def __init__(self, boxes: Hosts, port: int = 0) -> None:
         """`port`: taken if it is free, else any. Raises OSError."""
         self._boxes = boxes
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._in_all = files // _FILES_OF_ONE // 2
+        self._of_one_box = min(_OF_A_BOX, self._in_all // 2)
         self._sockets = _listening(port)
         self._relayed: set[Relayed] = set()
         self._of_box: Counter[str] = Counter()
@@ -73,7 +79,7 @@ class RelayServer:
         source = Address.parse(writer.get_extra_info("peername")[0].partition("%")[0])
         target = _original_destination(writer.get_extra_info("socket"))
         box_id = self._boxes.box_at(source)
-        if box_id is None or target is None or self._of_box[box_id] >= _OF_A_BOX:
+        if box_id is None or target is None or not self._has_room(box_id):
             box.abort()
             return
         relayed = Relayed(self._boxes, box_id, *target, box)
@@ -84,6 +90,10 @@ class RelayServer:
         finally:
             self._relayed.discard(relayed)
             self._of_box[box_id] -= 1
+
+    def _has_room(self, box_id: str) -> bool:
+        """Relayed connections leave half of the files that this process may open to others."""
+        return self._of_box[box_id] < self._of_one_box and len(self._relayed) < self._in_all
 
 
 def _original_destination(connection: socket.socket) -> tuple[Address, int] | None:
