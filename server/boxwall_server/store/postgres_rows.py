@@ -124,6 +124,9 @@ async def load(connection: Connection, keys: Keys) -> Rows:
         counts = "SELECT id, boxes FROM tenants WHERE id = ANY($1::text[])"
         for row in await connection.fetch(counts, list(keys.tenants)):
             rows.box_counts[row["id"]] = row["boxes"]
+    if keys.sessions:
+        living = "SELECT id FROM sessions WHERE id = ANY($1::bytea[]) AND NOT ended"
+        rows.sessions = {row["id"] for row in await connection.fetch(living, list(keys.sessions))}
     return rows
 
 

@@ -11,8 +11,8 @@ from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.enforcement import NodeKey, Standing
 from boxwall_server.store.batch_rows import Key
-from boxwall_server.store.errors import BoxExists, StoreUnavailable
-from boxwall_server.store.mutations import AttachBoxes, DeleteBox
+from boxwall_server.store.errors import BoxExists, SessionEnded, StoreUnavailable
+from boxwall_server.store.mutations import AttachBoxes, DeleteBox, DetachBoxes
 from boxwall_server.store.postgres import PostgresStore, open_postgres
 from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import (
@@ -91,6 +91,31 @@ async def test_a_change_is_told_as_it_was_however_late_it_is_read(url: PostgresU
     assert policies == [b"policy-0", b"second", b"second", b"third"]
     await writer.close()
     await late.close()
+
+
+async def test_a_stream_that_was_replaced_elsewhere_neither_attaches_nor_detaches(
+    pair: tuple[PostgresStore, PostgresStore],
+) -> None:
+    node, key = NodeKey("t1", "n1"), Key("t1", "b1")
+    old, new = SessionId(b"o" * 16), SessionId(b"n" * 16)
+
+    def attach(session: SessionId) -> AttachBoxes:
+        return AttachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=session)
+
+    await pair[0].open_session(node, old, Timestamp(SECOND))
+    await pair[0].apply(attach(old))
+    await pair[1].open_session(node, new, Timestamp(2 * SECOND))
+    await pair[1].apply(attach(new))
+    for late in (
+        DetachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=old),
+        attach(old),
+    ):
+        with pytest.raises(SessionEnded):
+            await pair[0].apply(late)
+        (host,) = (await pair[0].hosts([key]))[key]
+        assert host.standing is not None, "it counts: it is of the newest session"
+    await pair[1].apply(DetachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=new))
+    assert (await pair[0].hosts([key]))[key] == []
 
 
 async def test_one_replica_at_a_time_sweeps(pair: tuple[PostgresStore, PostgresStore]) -> None:
