@@ -37,6 +37,7 @@ from boxwall_server.service.peers import Peers
 from boxwall_server.service.policies import Policies
 from boxwall_server.service.quotas import PacedWriter
 from boxwall_server.service.reflection import add_reflection
+from boxwall_server.service.refusal_exchange import RefusalExchange
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
 from boxwall_server.service.snapshots import Snapshots
@@ -76,6 +77,7 @@ class App:
         self.waits = waits = Waits(standings)
         self.peers = Peers(store, ledger, waits)
         board = RefusalBoard(ledger, store, metrics)
+        self.exchange = RefusalExchange(store, self.peers, board)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
         self.load = Load(
             config.bounds,
@@ -163,6 +165,7 @@ class App:
             tasks.create_task(self.hub.keep_ticking())
             tasks.create_task(self.guard.keep_watch(self.hub))
             tasks.create_task(self.peers.run())
+            tasks.create_task(self.exchange.run())
             tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
             tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
             tasks.create_task(upkeep.keep_recording(self._store, self.node_records))

@@ -149,10 +149,7 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
         case DeleteSnapshot():
             keys.snapshots.add(Key(mutation.tenant, mutation.id))
         case AttachBoxes() | DetachBoxes():
-            keys.nodes.add(Key(mutation.tenant, mutation.node_id))
-            keys.boxes.update(Key(mutation.tenant, box_id) for box_id in mutation.box_ids)
-            if mutation.session is not None:
-                keys.sessions.add(mutation.session)
+            _add_keys_of_attachments(keys, mutation)
         case RecordNodes():
             keys.nodes.update(Key(node.tenant, node.id) for node in mutation.nodes)
         case FenceNode() | UnfenceNode():
@@ -164,3 +161,10 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
             assert_never(mutation)
     if isinstance(mutation, CreateBox | SetPolicy | CreateSnapshot) and mutation.request:
         keys.requests.add(Key(mutation.tenant, mutation.request.request_id))
+
+
+def _add_keys_of_attachments(keys: Keys, mutation: AttachBoxes | DetachBoxes) -> None:
+    keys.nodes.add(Key(mutation.tenant, mutation.node_id))
+    keys.boxes.update(Key(mutation.tenant, box_id) for box_id in mutation.box_ids)
+    if mutation.session is not None:
+        keys.sessions.add(mutation.session)

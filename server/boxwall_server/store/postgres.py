@@ -150,7 +150,7 @@ class PostgresStore(PostgresReader, PostgresSessions):
         connection = await connect(self._url)
         try:
             await connection.add_listener(Channel.CHANGES, lambda *_: self._woken.set())
-            for channel in (Channel.NODES, Channel.ANSWERS):
+            for channel in (Channel.NODES, Channel.ANSWERS, Channel.NOTES):
                 await connection.add_listener(channel, self._heard)
             await keep_reading(self._tail, connection, self._woken, POLL)
         finally:
