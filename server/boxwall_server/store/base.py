@@ -243,8 +243,16 @@ class Upkeep(Protocol):
         """Write a consistent copy, of another epoch, to a path that must not exist."""
 
 
+AWAY_AFTER: Final = 3.0
+"""Seconds without an answer after which a store counts as away."""
+
+
 class Store(Writer, Reader, NodeReader, Sessions, Feed, Upkeep, Protocol):
     """All of it."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether reads and writes can be expected to work: false once it is away."""
 
     def listen(self, listener: Listener) -> None:
         """Set who is told of commits; once, before the first write."""

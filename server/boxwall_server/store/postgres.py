@@ -11,6 +11,7 @@ Reads: on a pool of connections, each as of one moment.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,7 +22,7 @@ import structlog
 
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
-from boxwall_server.store.base import Listener
+from boxwall_server.store.base import AWAY_AFTER, Listener
 from boxwall_server.store.errors import StoreUnusable
 from boxwall_server.store.group_commit import GroupCommit
 from boxwall_server.store.mutations import Mutation, Outcome
@@ -93,7 +94,12 @@ class PostgresStore(PostgresReader, PostgresSessions):
         self._url = url
         self._tail = tail
         self._writer = PostgresWriter(url, replica, tail)
-        self._group = GroupCommit(self._writer.write, translated=translated, observe=observe_commit)
+        self._group = GroupCommit(
+            self._writer.write,
+            translated=translated,
+            observe=observe_commit,
+            take_turn=self._writer.take_turn,
+        )
         self._woken = asyncio.Event()
         self._listening = asyncio.Event()
         # Kept, and ended by close(): the store follows history for as long as it is open.
@@ -106,6 +112,11 @@ class PostgresStore(PostgresReader, PostgresSessions):
     def head(self) -> Cursor:
         """The cursor of the last commit that the listener was told of."""
         return self._tail.head
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether history could be read lately, which is tried several times a second."""
+        return not self._tail.failed and time.monotonic() - self._tail.read_at < AWAY_AFTER
 
     def listen(self, listener: Listener) -> None:
         """Set who is told of commits; from now on also of those of other replicas."""
@@ -149,12 +160,16 @@ class PostgresStore(PostgresReader, PostgresSessions):
     async def _follow_on_a_connection(self) -> None:
         connection = await connect(self._url)
         try:
-            await connection.add_listener(Channel.CHANGES, lambda *_: self._woken.set())
+            await connection.add_listener(Channel.CHANGES, self._changed)
             for channel in (Channel.NODES, Channel.ANSWERS, Channel.NOTES):
                 await connection.add_listener(channel, self._heard)
             await keep_reading(self._tail, connection, self._woken, POLL)
         finally:
             connection.terminate()
+
+    def _changed(self, _: object, __: int, ___: str, writer: object) -> None:
+        if writer != self.replica.hex():  # what this replica has written, it takes in by itself
+            self._woken.set()
 
     def _heard(self, _: object, __: int, channel: str, payload: object) -> None:
         self.heard(channel, str(payload))

@@ -18,7 +18,8 @@ from boxwall_server.store.base import PeerListener
 from boxwall_server.store.batch_rows import Key
 from boxwall_server.store.postgres_connect import Channel, Connection
 from boxwall_server.store.postgres_pool import ReadPool
-from boxwall_server.store.postgres_rows import LIVE_SESSIONS, columns_of
+from boxwall_server.store.postgres_rows import LIVE_SESSIONS
+from boxwall_server.store.postgres_together import columns_of
 from boxwall_server.store.records import AnswerRecord, HostRecord, SessionId
 
 MAX_PAYLOAD: Final = 7_000

@@ -13,6 +13,8 @@ class Unshared:
     """The part of a store that concerns other servers, when there are none."""
 
     is_shared = False
+    is_answering = True
+    """It is here, or the server would not be."""
 
     async def open_session(self, node: NodeKey, session: SessionId, now: Timestamp) -> None:
         """Nobody else has a session of the node."""
