@@ -112,7 +112,7 @@ class App:
             **Boxes(store, writer, standings, waits, clock, defaults).handlers(),
             **Policies(store, writer, waits, clock, defaults).handlers(),
             **Snapshots(store, writer, clock).handlers(),
-            **Watches(store, self.hub, ledger, clock, metrics).handlers(),
+            **Watches(store, self.hub, clock, metrics).handlers(),
             **RefusalWatches(board, store, self.hub, clock).handlers(),
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()

@@ -113,6 +113,17 @@ async def test_what_is_said_on_a_stream_that_was_replaced_elsewhere_does_not_cou
     assert await served.state() == "PENDING"
 
 
+async def test_a_watch_by_node_shows_what_is_attached_at_another_server(served: Served) -> None:
+    await served.create("b1")
+    await served.create("b2")
+    await served.hosting("b1")
+    watch = served.watch(node_id="n1", shown=lambda box: box.id == "b1")
+    assert [box.id for box in (await watch.until("reset")).reset.boxes] == ["b1"]
+    await served.update("b2")
+    await served.update("b1")
+    await watch.reaches(4)
+
+
 @pytest.mark.parametrize("late", ["attach", "detach"])
 async def test_what_a_replaced_stream_attaches_or_detaches_late_does_not_count(
     served: Served, late: str, monkeypatch: pytest.MonkeyPatch
