@@ -12,7 +12,7 @@ Reads: on a pool of connections, each as of one moment.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,7 @@ from boxwall_server.store.postgres_tail import Tail, keep_reading, read_head
 from boxwall_server.store.postgres_upkeep import SWEEP_LOCK, forget_old
 from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.postgres_writer import PostgresWriter
+from boxwall_server.store.records import SessionId
 
 POLL: Final = 0.2
 """Seconds after which a replica looks for what is new though nobody notified it."""
@@ -179,6 +180,17 @@ class PostgresStore(PostgresReader, PostgresSessions):
     async def apply(self, mutation: Mutation) -> Outcome:
         """Make a mutation durable, together with all that wait."""
         return await self._group.apply(mutation)
+
+    # Sessions.
+
+    async def sessions_to_end(self) -> Mapping[SessionId, bool]:
+        """Return the sessions of this server that count no more, but for those that ended because
+        history began anew while this server has not heard of that: it ends them for that reason.
+        """
+        ended = await super().sessions_to_end()
+        if ended and (await self._pool.run(read_head)).epoch != self._tail.head.epoch:
+            return {}
+        return ended
 
     # Upkeep.
 
