@@ -53,6 +53,12 @@ class Callers:
         self._channels = [connect(path) for _ in range(MAX_CONNECTIONS)]
         await first_answer(path, 60.0)
 
+    async def connect_to(self, paths: list[str], each: int) -> None:
+        """Use several servers: caller after caller goes to the next, over `each` connections."""
+        await self._close()
+        self._channels = [connect(path) for _ in range(each) for path in paths]
+        await asyncio.gather(*(first_answer(path, 60.0) for path in paths))
+
     async def connect_as(self, target: str, ca: str, token: str) -> None:
         """Use the server at HOST:PORT; over TLS if there is a `ca`; a token may be empty."""
         await self._close()
@@ -191,7 +197,7 @@ class Callers:
             request.page_token = page.next_page_token
 
     def _call(self, method: str, caller: int = 0) -> Call:
-        multicallable = unary(self._channels[caller % MAX_CONNECTIONS], method)
+        multicallable = unary(self._channels[caller % len(self._channels)], method)
 
         async def call(request: bytes) -> Any:
             return await multicallable(request, timeout=CALL_TIMEOUT, metadata=self._metadata)

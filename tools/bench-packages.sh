@@ -9,6 +9,7 @@ command -v dnsmasq > /dev/null || missing+=(dnsmasq-base)
 command -v unbound > /dev/null || missing+=(unbound)
 command -v dnsperf > /dev/null || missing+=(dnsperf)
 command -v etcd > /dev/null || missing+=(etcd-server)
+command -v initdb > /dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || missing+=(postgresql)
 if [ ${#missing[@]} -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
     exit 0
 fi
@@ -19,6 +20,11 @@ if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' > "$policy"
     chmod 755 "$policy"
+fi
+if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+    # The benchmarks start their own, on a directory of their own: none is to run on this machine.
+    mkdir -p /etc/postgresql-common/createcluster.d
+    echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.d/boxwall-bench.conf
 fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}" > /dev/null

@@ -28,17 +28,22 @@ class CannotListen(Exception):
 
 @contextmanager
 def serve_monitoring(
-    host: str, port: int, registry: CollectorRegistry, is_healthy: Callable[[], bool]
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    is_healthy: Callable[[], bool],
+    *,
+    is_ready: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
-    """Serve `/metrics` and `/healthz` in a thread for as long as the context lasts.
+    """Serve `/metrics`, `/healthz` and `/readyz` in a thread for as long as the context lasts.
 
-    Yields the port. Raises CannotListen.
+    What is healthy is ready, unless `is_ready` says more. Yields the port. Raises CannotListen.
     """
     try:
         server = make_server(
             host,
             port,
-            monitoring_app(registry, is_healthy),
+            monitoring_app(registry, is_healthy, is_ready or is_healthy),
             server_class=_Server,
             handler_class=_Handler,
         )
@@ -58,7 +63,7 @@ def serve_monitoring(
 
 
 def monitoring_app(
-    registry: CollectorRegistry, is_healthy: Callable[[], bool]
+    registry: CollectorRegistry, is_healthy: Callable[[], bool], is_ready: Callable[[], bool]
 ) -> "WSGIApplication":
     """Return the application, which can be asked without a socket."""
     serve_metrics = make_wsgi_app(registry)
@@ -69,15 +74,19 @@ def monitoring_app(
                 body: Iterable[bytes] = serve_metrics(environ, start_response)
                 return body
             case "/healthz":
-                healthy = is_healthy()
-                status = "200 OK" if healthy else "503 Service Unavailable"
-                start_response(status, _PLAIN)
-                return [b"serving\n" if healthy else b"not serving\n"]
+                return _said(start_response, is_healthy(), "serving")
+            case "/readyz":
+                return _said(start_response, is_ready(), "ready")
             case _:
                 start_response("404 Not Found", _PLAIN)
-                return [b"there are /metrics and /healthz\n"]
+                return [b"there are /metrics, /healthz and /readyz\n"]
 
     return app
+
+
+def _said(start_response: "StartResponse", is_so: bool, what: str) -> list[bytes]:
+    start_response("200 OK" if is_so else "503 Service Unavailable", _PLAIN)
+    return [f"{'' if is_so else 'not '}{what}\n".encode()]
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -66,7 +66,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @agent_options
 @option(
     "--metrics-listen",
-    "HOST:PORT for /metrics and /healthz over HTTP, or off.",
+    "HOST:PORT for /metrics, /healthz and /readyz over HTTP, or off.",
     default=DEFAULT_METRICS_LISTEN,
     show_default=True,
 )

@@ -37,6 +37,7 @@ from boxwall_server.service.peers import Peers
 from boxwall_server.service.policies import Policies
 from boxwall_server.service.quotas import PacedWriter
 from boxwall_server.service.reflection import add_reflection
+from boxwall_server.service.refusal_exchange import RefusalExchange
 from boxwall_server.service.refusals import RefusalBoard, RefusalWatches
 from boxwall_server.service.registry import SERVICES, generic_handler
 from boxwall_server.service.snapshots import Snapshots
@@ -54,6 +55,9 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
 MAX_CONNECTIONS: Final = 20_000
 
+HEALTH_INTERVAL: Final = 0.25
+"""Seconds between looks whether the store answers."""
+
 _log = structlog.get_logger()
 
 
@@ -61,6 +65,11 @@ class App:
     """A server's parts, wired to a store. `start` serves; `stop` ends in an order that loses
     nothing.
     """
+
+    serving = False
+    """Whether the process does what it is there for, with or without its store."""
+    ready = False
+    """Whether calls can be expected to work: the store answers."""
 
     def __init__(self, store: Store, config: ServerConfig, clock: Clock, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -76,6 +85,7 @@ class App:
         self.waits = waits = Waits(standings)
         self.peers = Peers(store, ledger, waits)
         board = RefusalBoard(ledger, store, metrics)
+        self.exchange = RefusalExchange(store, self.peers, board)
         admission = Admission(rate=config.stream_rate, burst=config.stream_burst)
         self.load = Load(
             config.bounds,
@@ -102,7 +112,7 @@ class App:
             **Boxes(store, writer, standings, waits, clock, defaults).handlers(),
             **Policies(store, writer, waits, clock, defaults).handlers(),
             **Snapshots(store, writer, clock).handlers(),
-            **Watches(store, self.hub, ledger, clock, metrics).handlers(),
+            **Watches(store, self.hub, clock, metrics).handlers(),
             **RefusalWatches(board, store, self.hub, clock).handlers(),
         }
         node_handlers = Nodes(store, self.node_streams, ledger, log).handlers()
@@ -123,7 +133,6 @@ class App:
         )
         self._health = Health()
         self._server = grpc.aio.server(options=_options())
-        self.serving = False
         self.address: Address = config.listen
 
     async def start(self) -> None:
@@ -134,13 +143,13 @@ class App:
         add_reflection(self._server, names, self.guard.gate)
         self.address = _bind(self._server, self._config.listen, self.guard.credentials())
         await self._server.start()
-        await self._set_health(serving=True)
-        self.serving = True
+        self.serving = self.ready = True
+        await self._set_health()
 
     async def stop(self) -> None:
         """Stop serving: health first, then ask streams to go, then wait for calls."""
-        self.serving = False
-        await self._set_health(serving=False)
+        self.serving = self.ready = False
+        await self._set_health()
         self.hub.go_away()
         await self._server.stop(self._config.grace)
         await upkeep.record_nodes(self._store, self.node_records())
@@ -161,17 +170,32 @@ class App:
         """Do what must be done now and then, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.hub.keep_ticking())
+            tasks.create_task(self._keep_watching_the_store())
             tasks.create_task(self.guard.keep_watch(self.hub))
             tasks.create_task(self.peers.run())
+            tasks.create_task(self.exchange.run())
             tasks.create_task(upkeep.Sweeper(self._store, self._clock, self.metrics).run())
             tasks.create_task(upkeep.keep_compacting(self._store, self._clock, self._config.retain))
             tasks.create_task(upkeep.keep_recording(self._store, self.node_records))
 
-    async def _set_health(self, *, serving: bool) -> None:
+    async def _keep_watching_the_store(self) -> None:
+        while True:
+            await asyncio.sleep(HEALTH_INTERVAL)
+            if self.ready != self._store.is_answering:
+                self.ready = self._store.is_answering
+                self.metrics.store_away.set(not self.ready)
+                _log.warning("ready" if self.ready else "not_ready")
+                await self._set_health()
+
+    async def _set_health(self) -> None:
+        """Tell of the process under "", which is no reason to end it while only the store is away,
+        and under the names of the services whether calls to them can be expected to work.
+        """
         answer = health_pb2.HealthCheckResponse
-        status = answer.SERVING if serving else answer.NOT_SERVING
-        for name in ("", *(service.full_name for service in SERVICES)):
-            await self._health.set(name, status)
+        status = {False: answer.NOT_SERVING, True: answer.SERVING}
+        await self._health.set("", status[self.serving])
+        for service in SERVICES:
+            await self._health.set(service.full_name, status[self.ready])
 
 
 @asynccontextmanager
@@ -188,7 +212,13 @@ async def running(config: ServerConfig, clock: Clock | None = None) -> AsyncIter
         app = App(store, config, clock, metrics)
         if config.metrics_listen is not None:
             where = config.metrics_listen
-            serve = serve_monitoring(where.host, where.port, metrics.registry, lambda: app.serving)
+            serve = serve_monitoring(
+                where.host,
+                where.port,
+                metrics.registry,
+                lambda: app.serving,
+                is_ready=lambda: app.ready,
+            )
             try:
                 stack.enter_context(serve)
             except CannotListen as exc:

@@ -111,7 +111,7 @@ _OPTIONS: Final = (
         default=DEFAULT_METRICS_LISTEN,
         show_default=True,
         envvar="BOXWALL_METRICS_LISTEN",
-        help="HOST:PORT for /metrics and /healthz over HTTP, or off.",
+        help="HOST:PORT for /metrics, /healthz and /readyz over HTTP, or off.",
     ),
     click.option(
         "--metrics-public/--metrics-local",

@@ -74,6 +74,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.store_away = Gauge(
+            "boxwall_store_away",
+            "1 while the store does not answer.",
+            registry=self.registry,
+        )
         self.stale_files = Gauge(
             "boxwall_stale_file",
             "1 while a file was changed into one that cannot be used; the last good one holds.",

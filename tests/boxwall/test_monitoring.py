@@ -26,10 +26,13 @@ NAMES = [
     "boxwall_refusals_dropped",
     "boxwall_revision",
     "boxwall_boxes_expired",
+    "boxwall_store_away",
 ]
 
 
-def ask(path: str, *, healthy: bool = True, metrics: Metrics | None = None) -> tuple[str, str]:
+def ask(
+    path: str, *, healthy: bool = True, ready: bool = True, metrics: Metrics | None = None
+) -> tuple[str, str]:
     """Ask the application without a socket; return status and body."""
     environ: dict[str, Any] = {"PATH_INFO": path}
     setup_testing_defaults(environ)
@@ -38,7 +41,8 @@ def ask(path: str, *, healthy: bool = True, metrics: Metrics | None = None) -> t
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         answered.append(status)
 
-    body = monitoring_app((metrics or Metrics()).registry, lambda: healthy)(environ, start_response)
+    app = monitoring_app((metrics or Metrics()).registry, lambda: healthy, lambda: ready)
+    body = app(environ, start_response)
     return answered[0], b"".join(body).decode()
 
 
@@ -73,9 +77,20 @@ def test_health_is_told_as_it_is_now(healthy: bool, answer: tuple[str, str]) -> 
     assert ask("/healthz", healthy=healthy) == answer
 
 
+@pytest.mark.parametrize(
+    ("ready", "answer"),
+    [(True, ("200 OK", "ready\n")), (False, ("503 Service Unavailable", "not ready\n"))],
+)
+def test_whether_it_is_ready_is_told_apart_from_health(
+    ready: bool, answer: tuple[str, str]
+) -> None:
+    assert ask("/readyz", ready=ready) == answer
+    assert ask("/healthz", ready=ready) == ("200 OK", "serving\n")
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/admin", ""])
 def test_another_path_says_what_there_is(path: str) -> None:
-    assert ask(path) == ("404 Not Found", "there are /metrics and /healthz\n")
+    assert ask(path) == ("404 Not Found", "there are /metrics, /healthz and /readyz\n")
 
 
 @contextmanager

@@ -36,7 +36,8 @@ async def serving_twice(folder: Path, database: PostgresUrl) -> AsyncIterator[Se
                 channels.append(await stack.enter_async_context(channel))
             served.connect(*channels)
             async with asyncio.TaskGroup() as tasks:
-                chores = [tasks.create_task(app.peers.run()) for app in apps]
+                runs = [run for app in apps for run in (app.peers.run, app.exchange.run)]
+                chores = [tasks.create_task(run()) for run in runs]
                 yield served
                 for chore in chores:
                     chore.cancel()

@@ -33,7 +33,7 @@ from boxwall_server.service.waits import Waits
 from boxwall_server.store.base import Feed, NodeReader, Sessions, Writer
 from boxwall_server.store.errors import StoreError
 from boxwall_server.store.mutations import AttachBoxes, Attached, DetachBoxes, RecordNodes
-from boxwall_server.store.records import NodeRecord
+from boxwall_server.store.records import NodeRecord, SessionId
 from boxwall_server.upkeep import record_nodes
 
 SUBSCRIBE_TIMEOUT: Final = 20.0
@@ -251,7 +251,7 @@ class NodeStreams:
                 node_id=node.id,
                 box_ids=box_ids,
                 only_placed=self._only_placed,
-                session=subscriber.session if self._store.is_shared else None,
+                session=self._session(subscriber),
             )
         )
         assert isinstance(outcome, Attached), outcome
@@ -323,8 +323,19 @@ class NodeStreams:
         subscriber.feed.narrow(box_ids)
         self._hub.routes.unhost(subscriber, node.tenant, box_ids)
         self._ledger.detach(node, box_ids)
-        await self._store.apply(DetachBoxes(tenant=node.tenant, node_id=node.id, box_ids=box_ids))
+        await self._store.apply(
+            DetachBoxes(
+                tenant=node.tenant,
+                node_id=node.id,
+                box_ids=box_ids,
+                session=self._session(subscriber),
+            )
+        )
         self._waits.notify(node.tenant, box_ids)
+
+    def _session(self, subscriber: Subscriber) -> SessionId | None:
+        """Return what the store knows a stream by, if other servers may have newer ones."""
+        return subscriber.session if self._store.is_shared else None
 
 
 def _no_subscribe() -> ApiError:

@@ -1,6 +1,6 @@
 """Streams of observers: a cursor and a wake-up, and nothing that grows with what they miss."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from boxwall.wire.frames import (
@@ -21,7 +21,8 @@ from boxwall_server.service.encode import box_to_proto
 from boxwall_server.service.hub import Hub, item_of
 from boxwall_server.service.stream import Stream
 from boxwall_server.store.base import Feed
-from boxwall_server.store.records import BoxFilter
+from boxwall_server.store.batch_rows import Key
+from boxwall_server.store.records import BoxFilter, HostRecord
 
 MAX_MISSED: Final = 10_000
 """Boxes that an observer may have missed; with more, beginning anew is cheaper."""
@@ -38,6 +39,11 @@ class View(Protocol):
     def for_nodes(self) -> bool:
         """Whether changes that nodes do not enforce are left out."""
 
+    async def prepare(self, boxes: Iterable[BoxRecord]) -> None:
+        """Learn what there is to know of boxes that are asked for next, if the view is of its own
+        kind. Raises StoreError.
+        """
+
     def box(self, box: BoxRecord) -> bytes | None:
         """Return a box as an element of a reset. None: not seen."""
 
@@ -50,6 +56,9 @@ class NodeView:
 
     shared_key = "entries"
     for_nodes = True
+
+    async def prepare(self, boxes: Iterable[BoxRecord]) -> None:
+        """An entry is all there is to know."""
 
     def box(self, box: BoxRecord) -> bytes:
         """Return the entry of a box."""
@@ -68,7 +77,20 @@ class BoxView:
     def __init__(self, where: BoxFilter, hosts: "Hosts") -> None:
         self._where = where
         self._hosts = hosts
+        self._attached: set[Key] = set()
+        """Boxes that were prepared, are placed elsewhere or nowhere, and are attached there."""
         self.shared_key = "boxes" if where == BoxFilter() else None
+
+    async def prepare(self, boxes: Iterable[BoxRecord]) -> None:
+        """Learn which boxes are attached to the node of the filter, at whatever server."""
+        node_id = self._where.node_id
+        if not node_id:
+            return
+        elsewhere = [Key(box.tenant, box.id) for box in boxes if box.node_id != node_id]
+        hosts = await self._hosts.hosts(elsewhere) if elsewhere else {}
+        self._attached = {
+            key for key, found in hosts.items() if any(host.node_id == node_id for host in found)
+        }
 
     def box(self, box: BoxRecord) -> bytes | None:
         """Return a box that the filter matches."""
@@ -85,18 +107,15 @@ class BoxView:
             set(where.labels) <= set(box.labels)
             and box.name.startswith(where.name_prefix)
             and where.mode in ("", box.mode)
-            and (
-                where.node_id in ("", box.node_id)
-                or where.node_id in self._hosts.hosts(box.tenant, box.id)
-            )
+            and (where.node_id in ("", box.node_id) or Key(box.tenant, box.id) in self._attached)
         )
 
 
 class Hosts(Protocol):
     """Who knows where a box is."""
 
-    def hosts(self, tenant: str, box_id: str) -> list[str]:
-        """Return the nodes in contact that host a box."""
+    async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
+        """Return the nodes recorded as hosting boxes."""
 
 
 async def observe(
@@ -169,7 +188,7 @@ class Observer:
             where = (key, self._tenant, cursor, head)
             frames = self._hub.shared_frames(where, lambda: self._frames_since(cursor, head))
         else:
-            frames = self._frames_since(cursor, head)
+            frames = await self._own_frames_since(cursor, head)
         if frames is None:
             return await self._caught_up(cursor)
         for frame in frames:
@@ -178,12 +197,22 @@ class Observer:
 
     def _frames_since(self, cursor: Cursor, head: Cursor) -> list[bytes] | None:
         """Return the frames from `cursor` to `head`; [] if nothing of it is seen."""
-        changes = self._hub.log.since(self._tenant, cursor.revision, for_nodes=self._view.for_nodes)
+        changes = self._changes_since(cursor)
+        return None if changes is None else self._change_frames(changes, head)
+
+    async def _own_frames_since(self, cursor: Cursor, head: Cursor) -> list[bytes] | None:
+        """As `_frames_since`, of a view that has to be prepared."""
+        changes = self._changes_since(cursor)
         if changes is None:
             return None
+        await self._view.prepare(change.box for change in changes)
         return self._change_frames(changes, head)
 
+    def _changes_since(self, cursor: Cursor) -> Sequence[Change] | None:
+        return self._hub.log.since(self._tenant, cursor.revision, for_nodes=self._view.for_nodes)
+
     async def _send_changes(self, changes: Sequence[Change], at: Cursor) -> None:
+        await self._view.prepare(change.box for change in changes)
         frames = self._change_frames(changes, at) or [bookmark_frame(self._token(at))]
         for frame in frames:
             await self._stream.send(frame)
@@ -200,6 +229,7 @@ class Observer:
         async with self._store.scan(self._tenant) as scan:
             waiting: list[bytes] = []
             async for page in scan.pages():
+                await self._view.prepare(page)
                 elements = (self._view.box(box) for box in page)
                 chunks = list(chunked([*waiting, *(e for e in elements if e is not None)]))
                 for chunk in chunks[:-1]:

@@ -3,7 +3,7 @@ fenced, and what nodes have answered.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import structlog
@@ -47,6 +47,8 @@ class Peers:
         self._telling = False
         self._something_to_tell = asyncio.Event()
         self._look = asyncio.Event()
+        self.on_note: Callable[[bytes], None] = lambda _: None
+        """Is told what other servers tell."""
         store.listen_to_peers(self)
 
     @property
@@ -95,6 +97,10 @@ class Peers:
             self._waits.notify_all()
         for tenant, box_id in boxes:
             self._waits.notify(tenant, (box_id,))
+
+    def told(self, note: bytes) -> None:
+        """Pass on what another server has told."""
+        self.on_note(note)
 
     # Chores.
 

@@ -1,7 +1,7 @@
 """What nodes refused, on its way to those who watch. Bounded everywhere: the oldest is dropped."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from boxwall.v1 import box_service_pb2, policy_pb2, stream_pb2
@@ -38,6 +38,8 @@ class RefusalBoard:
         self._metrics = metrics
         self._recent: dict[str, deque[policy_pb2.Refusal]] = {}
         self._watchers: dict[str, dict[Watcher, None]] = {}
+        self.on_report: Callable[[str, stream_pb2.Refusals], None] = lambda *_: None
+        """Is told of what nodes of a tenant have refused."""
 
     async def report(self, node: NodeKey, report: stream_pb2.Refusals) -> None:
         """Take in what a node refused. Raises ApiError for a report that is too large.
@@ -47,13 +49,18 @@ class RefusalBoard:
         """
         self._check(report)
         report = self._of_hosted_boxes(node, report)
-        recent = self._recent.setdefault(node.tenant, deque(maxlen=REMEMBERED))
-        recent.extend(report.refusals)
         for refusal in report.refusals:
             known = refusal.reason in policy_pb2.Reason.values()
             name = policy_pb2.Reason.Name(refusal.reason) if known else "REASON_UNSPECIFIED"
             self._metrics.refusals.labels(name.removeprefix("REASON_")).inc(refusal.count)
-        for watcher in tuple(self._watchers.get(node.tenant, ())):
+        self.on_report(node.tenant, report)
+        await self.show(node.tenant, report)
+
+    async def show(self, tenant: str, report: stream_pb2.Refusals) -> None:
+        """Show what nodes of a tenant have refused, here or at another server."""
+        recent = self._recent.setdefault(tenant, deque(maxlen=REMEMBERED))
+        recent.extend(report.refusals)
+        for watcher in tuple(self._watchers.get(tenant, ())):
             wanted = [r for r in report.refusals if await self._wants(watcher, r)]
             if wanted or report.dropped:
                 self._metrics.refusals_dropped.inc(watcher.offer(wanted, report.dropped))

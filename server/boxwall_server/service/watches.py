@@ -1,6 +1,7 @@
 """WatchBoxes: changes of boxes for observers and user interfaces."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from boxwall.v1 import box_service_pb2
 from boxwall_server.changes.revision import BadCursor, cursor_from_token
@@ -14,13 +15,16 @@ from boxwall_server.service.registry import Handler
 from boxwall_server.store.base import Feed
 
 
+class WatchedStore(Feed, Hosts, Protocol):
+    """The part of a store that watches need."""
+
+
 class Watches:
     """Serves WatchBoxes."""
 
-    def __init__(self, store: Feed, hub: Hub, hosts: Hosts, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, store: WatchedStore, hub: Hub, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._hub = hub
-        self._hosts = hosts
         self._clock = clock
         self._metrics = metrics
 
@@ -39,5 +43,5 @@ class Watches:
             except BadCursor as exc:
                 problems.add("cursor", str(exc))
         problems.raise_if_any()
-        view = BoxView(where, self._hosts)
+        view = BoxView(where, self._store)
         await observe(view, start, call, self._hub, self._store, self._clock, self._metrics)

@@ -56,6 +56,9 @@ from boxwall_server.store.records import (
     SnapshotRecord,
 )
 
+MAX_NOTE: Final = 5_000
+"""Bytes that one server can tell the others at once."""
+
 DEAD_AFTER: Final = 5.0
 """Seconds without a sign of life after which a server that shares a store is dead."""
 
@@ -154,6 +157,11 @@ class Sessions(Protocol):
     async def beat(self) -> bool:
         """Give a sign of life. False: this server counted as dead, and its sessions are gone."""
 
+    async def tell_peers(self, notes: Sequence[bytes]) -> None:
+        """Tell the other servers that live something, each note of at most MAX_NOTE bytes. Nothing
+        keeps it: who is not in contact with the store does not hear it.
+        """
+
     def listen_to_peers(self, peers: "PeerListener") -> None:
         """Set who is told what other servers do; once."""
 
@@ -166,6 +174,9 @@ class PeerListener(Protocol):
 
     def answered_elsewhere(self, boxes: Collection[Key]) -> None:
         """Nodes have answered for these boxes at another server. Empty: nobody knows which."""
+
+    def told(self, note: bytes) -> None:
+        """Another server has told this."""
 
 
 class Scan(Protocol):
@@ -232,8 +243,16 @@ class Upkeep(Protocol):
         """Write a consistent copy, of another epoch, to a path that must not exist."""
 
 
+AWAY_AFTER: Final = 3.0
+"""Seconds without an answer after which a store counts as away."""
+
+
 class Store(Writer, Reader, NodeReader, Sessions, Feed, Upkeep, Protocol):
     """All of it."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether reads and writes can be expected to work: false once it is away."""
 
     def listen(self, listener: Listener) -> None:
         """Set who is told of commits; once, before the first write."""

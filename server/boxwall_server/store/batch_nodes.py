@@ -5,7 +5,7 @@ from dataclasses import replace
 from boxwall_server.changes.change import BoxRecord, may_host
 from boxwall_server.changes.revision import Revision
 from boxwall_server.store.batch_rows import Attachment, Key, Rows, Writes
-from boxwall_server.store.errors import NodeFenced, NodeNotFound
+from boxwall_server.store.errors import NodeFenced, NodeNotFound, SessionEnded
 from boxwall_server.store.mutations import (
     AttachBoxes,
     Attached,
@@ -24,6 +24,7 @@ def attach(rows: Rows, writes: Writes, mutation: AttachBoxes) -> Attached:
     node = rows.nodes.get(Key(mutation.tenant, mutation.node_id))
     if node is not None and node.fenced:
         raise NodeFenced(mutation.node_id)
+    _check_session(rows, mutation)
     refused: dict[str, str] = {}
     attached: list[str] = []
     for box_id in dict.fromkeys(mutation.box_ids):
@@ -47,10 +48,17 @@ def attach(rows: Rows, writes: Writes, mutation: AttachBoxes) -> Attached:
 
 def detach(rows: Rows, writes: Writes, mutation: DetachBoxes) -> Done:
     """Record that a node hosts boxes no more."""
+    _check_session(rows, mutation)
     count = 0
     for box_id in dict.fromkeys(mutation.box_ids):
         count += _end(rows, writes, Attachment(mutation.tenant, box_id, mutation.node_id))
     return Done(count=count)
+
+
+def _check_session(rows: Rows, mutation: AttachBoxes | DetachBoxes) -> None:
+    """What a stream says that was replaced at another server must not undo what the newer says."""
+    if mutation.session is not None and mutation.session not in rows.sessions:
+        raise SessionEnded(mutation.node_id)
 
 
 def place(rows: Rows, writes: Writes, box: BoxRecord, *, only_placed: bool) -> None:

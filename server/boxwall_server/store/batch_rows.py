@@ -55,6 +55,7 @@ class Keys:
     """Nodes of which every attachment is needed."""
     tenants: set[str] = field(default_factory=set)
     """Tenants of which the number of boxes is needed."""
+    sessions: set[SessionId] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -71,6 +72,8 @@ class Rows:
     """Boxes by node, of the nodes asked for."""
     box_counts: dict[str, int] = field(default_factory=dict)
     """How many boxes there are, by tenant; none of a tenant that is not here."""
+    sessions: set[SessionId] = field(default_factory=set)
+    """Those asked for that are their node's newest, and not over."""
 
 
 class HistoryRow(NamedTuple):
@@ -146,8 +149,7 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
         case DeleteSnapshot():
             keys.snapshots.add(Key(mutation.tenant, mutation.id))
         case AttachBoxes() | DetachBoxes():
-            keys.nodes.add(Key(mutation.tenant, mutation.node_id))
-            keys.boxes.update(Key(mutation.tenant, box_id) for box_id in mutation.box_ids)
+            _add_keys_of_attachments(keys, mutation)
         case RecordNodes():
             keys.nodes.update(Key(node.tenant, node.id) for node in mutation.nodes)
         case FenceNode() | UnfenceNode():
@@ -159,3 +161,10 @@ def _add_keys(keys: Keys, mutation: Mutation) -> None:
             assert_never(mutation)
     if isinstance(mutation, CreateBox | SetPolicy | CreateSnapshot) and mutation.request:
         keys.requests.add(Key(mutation.tenant, mutation.request.request_id))
+
+
+def _add_keys_of_attachments(keys: Keys, mutation: AttachBoxes | DetachBoxes) -> None:
+    keys.nodes.add(Key(mutation.tenant, mutation.node_id))
+    keys.boxes.update(Key(mutation.tenant, box_id) for box_id in mutation.box_ids)
+    if mutation.session is not None:
+        keys.sessions.add(mutation.session)

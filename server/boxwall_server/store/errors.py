@@ -9,6 +9,7 @@ StoreError
     BoxAttached           node_id cannot change while a node hosts the box
     TooManyBoxes          the tenant has as many as it may; delete one, then try again
     NodeFenced            an operator shut the node out
+    SessionEnded          the node has a newer stream, maybe at another server
   NotYetRead              this replica has not reached the revision asked for; try again
   StoreUnavailable        nothing is known to be wrong with the request; try again
     DiskFull
@@ -80,6 +81,10 @@ class TooManyBoxes(Rejected):
 
 class NodeFenced(_AboutOne):
     """The node is shut out."""
+
+
+class SessionEnded(_AboutOne):
+    """The stream that says so is not its node's newest, or is over."""
 
 
 class NotYetRead(StoreError):

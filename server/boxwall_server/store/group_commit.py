@@ -42,9 +42,15 @@ class GroupCommit:
         *,
         translated: Callable[[Exception], Exception],
         observe: Callable[[float], None],
+        take_turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`observe` is told how long each batch that was written took, in seconds."""
+        """`observe` is told how long each batch that was written took, in seconds.
+
+        `take_turn`: waits until nobody else writes, which `write` ends, also if it gets no
+        mutations. What comes in while it waits is in the batch. Must not raise.
+        """
         self._write = write
+        self._take_turn = take_turn
         self._translated = translated
         self._observe = observe
         self._waiting: list[_Waiting] = []
@@ -85,11 +91,14 @@ class GroupCommit:
         try:
             while self._waiting:
                 await self._gathered()
+                started = time.monotonic()
+                if self._take_turn is not None:
+                    await self._take_turn()
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 # Who was cancelled, or whose deadline passed, before its batch began: not written.
                 batch = [(mutation, answer) for mutation, answer in batch if not answer.done()]
-                if batch:
-                    await self._write_batch(batch)
+                if batch or self._take_turn is not None:
+                    await self._write_batch(batch, started)
         finally:
             self._writing = None
 
@@ -105,8 +114,7 @@ class GroupCommit:
             before = len(self._waiting)
             await asyncio.sleep(0)
 
-    async def _write_batch(self, batch: Sequence[_Waiting]) -> None:
-        started = time.monotonic()
+    async def _write_batch(self, batch: Sequence[_Waiting], started: float) -> None:
         try:
             answers = await self._write([mutation for mutation, _ in batch])
         except Exception as exc:  # noqa: BLE001  # whatever it is, every caller must hear of it

@@ -146,7 +146,7 @@ class AttachBoxes:
     only_placed: bool = False
     session: SessionId | None = None
     """Where the store is shared: the stream that attaches them. What the node said of them before
-    counts no more."""
+    counts no more. Raises SessionEnded if the node has a newer one, or this one is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +156,9 @@ class DetachBoxes:
     tenant: str
     node_id: str
     box_ids: tuple[str, ...]
+    session: SessionId | None = None
+    """Where the store is shared: the stream that detaches them. Raises SessionEnded as attaching
+    does: the newer stream may have attached what this one gives up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

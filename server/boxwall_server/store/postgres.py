@@ -11,7 +11,8 @@ Reads: on a pool of connections, each as of one moment.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ import structlog
 
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Cursor, Revision
-from boxwall_server.store.base import Listener
+from boxwall_server.store.base import AWAY_AFTER, Listener
 from boxwall_server.store.errors import StoreUnusable
 from boxwall_server.store.group_commit import GroupCommit
 from boxwall_server.store.mutations import Mutation, Outcome
@@ -43,6 +44,7 @@ from boxwall_server.store.postgres_tail import Tail, keep_reading, read_head
 from boxwall_server.store.postgres_upkeep import SWEEP_LOCK, forget_old
 from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.postgres_writer import PostgresWriter
+from boxwall_server.store.records import SessionId
 
 POLL: Final = 0.2
 """Seconds after which a replica looks for what is new though nobody notified it."""
@@ -93,7 +95,12 @@ class PostgresStore(PostgresReader, PostgresSessions):
         self._url = url
         self._tail = tail
         self._writer = PostgresWriter(url, replica, tail)
-        self._group = GroupCommit(self._writer.write, translated=translated, observe=observe_commit)
+        self._group = GroupCommit(
+            self._writer.write,
+            translated=translated,
+            observe=observe_commit,
+            take_turn=self._writer.take_turn,
+        )
         self._woken = asyncio.Event()
         self._listening = asyncio.Event()
         # Kept, and ended by close(): the store follows history for as long as it is open.
@@ -106,6 +113,11 @@ class PostgresStore(PostgresReader, PostgresSessions):
     def head(self) -> Cursor:
         """The cursor of the last commit that the listener was told of."""
         return self._tail.head
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether history could be read lately, which is tried several times a second."""
+        return not self._tail.failed and time.monotonic() - self._tail.read_at < AWAY_AFTER
 
     def listen(self, listener: Listener) -> None:
         """Set who is told of commits; from now on also of those of other replicas."""
@@ -149,12 +161,16 @@ class PostgresStore(PostgresReader, PostgresSessions):
     async def _follow_on_a_connection(self) -> None:
         connection = await connect(self._url)
         try:
-            await connection.add_listener(Channel.CHANGES, lambda *_: self._woken.set())
-            for channel in (Channel.NODES, Channel.ANSWERS):
+            await connection.add_listener(Channel.CHANGES, self._changed)
+            for channel in (Channel.NODES, Channel.ANSWERS, Channel.NOTES):
                 await connection.add_listener(channel, self._heard)
             await keep_reading(self._tail, connection, self._woken, POLL)
         finally:
             connection.terminate()
+
+    def _changed(self, _: object, __: int, ___: str, writer: object) -> None:
+        if writer != self.replica.hex():  # what this replica has written, it takes in by itself
+            self._woken.set()
 
     def _heard(self, _: object, __: int, channel: str, payload: object) -> None:
         self.heard(channel, str(payload))
@@ -164,6 +180,17 @@ class PostgresStore(PostgresReader, PostgresSessions):
     async def apply(self, mutation: Mutation) -> Outcome:
         """Make a mutation durable, together with all that wait."""
         return await self._group.apply(mutation)
+
+    # Sessions.
+
+    async def sessions_to_end(self) -> Mapping[SessionId, bool]:
+        """Return the sessions of this server that count no more, but for those that ended because
+        history began anew while this server has not heard of that: it ends them for that reason.
+        """
+        ended = await super().sessions_to_end()
+        if ended and (await self._pool.run(read_head)).epoch != self._tail.head.epoch:
+            return {}
+        return ended
 
     # Upkeep.
 

@@ -29,6 +29,8 @@ class Channel(StrEnum):
     """Nodes, attachments, sessions."""
     ANSWERS = "boxwall_answers"
     """What nodes have said."""
+    NOTES = "boxwall_notes"
+    """Whatever else servers tell each other."""
 
 
 _SETTINGS: Final = {

@@ -9,6 +9,7 @@ from boxwall_server.store.answers import answer_to_text
 from boxwall_server.store.base import DEAD_AFTER
 from boxwall_server.store.batch_rows import Key, Keys, Rows, Writes
 from boxwall_server.store.postgres_connect import Connection
+from boxwall_server.store.postgres_together import Together, columns_of
 from boxwall_server.store.rows import (
     BOX_COLUMNS,
     NODE_COLUMNS,
@@ -26,7 +27,6 @@ from boxwall_server.store.rows import (
 )
 
 _KEYS: Final = "unnest($1::text[], $2::text[]) AS wanted (tenant, id)"
-_ATTACHMENT: Final = "t.tenant, t.box_id, t.node_id"
 
 _BOX_TYPES: Final = (
     "text text text text text jsonb text bytea text bigint bigint bigint text bigint bigint"
@@ -95,12 +95,21 @@ WHERE a.tenant = u.tenant AND a.box_id = u.box_id AND a.node_id = u.node_id
 """
 
 
+_ATTACHMENT: Final = "t.tenant, t.box_id, t.node_id"
+
+_BOXES_AND_HOSTS: Final = f"""
+SELECT wanted.tenant, wanted.id, (
+    SELECT array_agg(a.node_id) FROM attachments AS a
+    WHERE a.tenant = wanted.tenant AND a.box_id = wanted.id
+), {BOX}
+FROM {_KEYS} LEFT JOIN boxes AS b ON b.tenant = wanted.tenant AND b.id = wanted.id
+"""
+
+
 async def load(connection: Connection, keys: Keys) -> Rows:
     """Return the rows that exist of those that are wanted."""
     rows = Rows()
-    for row in await _wanted(connection, "boxes", BOX.replace("b.", "t."), keys.boxes):
-        box = box_from_row(tuple(row))
-        rows.boxes[Key(box.tenant, box.id)] = box
+    await _load_boxes(connection, keys.boxes, rows)
     for row in await _wanted(
         connection, "snapshots", prefixed("t", SNAPSHOT_COLUMNS), keys.snapshots
     ):
@@ -113,10 +122,6 @@ async def load(connection: Connection, keys: Keys) -> Rows:
         node = node_from_row(tuple(row))
         rows.nodes[Key(node.tenant, node.id)] = node
     for tenant, box_id, node_id in await _wanted(
-        connection, "attachments", _ATTACHMENT, keys.boxes, column="box_id"
-    ):
-        rows.hosts.setdefault(Key(tenant, box_id), set()).add(node_id)
-    for tenant, box_id, node_id in await _wanted(
         connection, "attachments", _ATTACHMENT, keys.hosted_by, column="node_id"
     ):
         rows.hosted_by.setdefault(Key(tenant, node_id), set()).add(box_id)
@@ -124,19 +129,32 @@ async def load(connection: Connection, keys: Keys) -> Rows:
         counts = "SELECT id, boxes FROM tenants WHERE id = ANY($1::text[])"
         for row in await connection.fetch(counts, list(keys.tenants)):
             rows.box_counts[row["id"]] = row["boxes"]
+    if keys.sessions:
+        living = "SELECT id FROM sessions WHERE id = ANY($1::bytea[]) AND NOT ended"
+        rows.sessions = {row["id"] for row in await connection.fetch(living, list(keys.sessions))}
     return rows
 
 
-async def save(connection: Connection, writes: Writes) -> None:
-    """Write everything a plan says, in the transaction that is open."""
+async def _load_boxes(connection: Connection, keys: Collection[Key], rows: Rows) -> None:
+    """Load boxes and, whether they exist or not, their hosts: one statement for most batches."""
+    if not keys:
+        return
+    for row in await connection.fetch(_BOXES_AND_HOSTS, *columns_of(keys)):
+        tenant, box_id, hosts, *columns = row
+        key = Key(tenant, box_id)
+        if hosts:
+            rows.hosts[key] = set(hosts)
+        if columns[0] is not None:
+            rows.boxes[key] = box_from_row(tuple(columns))
+
+
+def save(together: Together, writes: Writes) -> None:
+    """Add everything that a plan says but for attachments, which `save_attachments` writes."""
     boxes = writes.boxes
-    await _delete(connection, "boxes", (key for key, box in boxes.items() if box is None))
-    await _many(
-        connection, _UPSERT_BOXES, [box_to_row(box) for box in boxes.values() if box is not None]
-    )
-    await _many(connection, _INSERT_CHANGES, [_change_to_row(c) for c in writes.changes])
-    await _many(
-        connection,
+    _delete(together, "boxes", (key for key, box in boxes.items() if box is None))
+    together.add_rows(_UPSERT_BOXES, [box_to_row(box) for box in boxes.values() if box is not None])
+    together.add_rows(_INSERT_CHANGES, [_change_to_row(c) for c in writes.changes])
+    together.add_rows(
         _INSERT_HISTORY,
         [
             (
@@ -151,15 +169,14 @@ async def save(connection: Connection, writes: Writes) -> None:
             for row in writes.history
         ],
     )
-    await _save_snapshots(connection, writes)
+    _save_snapshots(together, writes)
     latest = {request.key: request for request in writes.requests}
-    await _many(
-        connection,
+    together.add_rows(
         _UPSERT_REQUESTS,
         [(*r.key, r.fingerprint, r.time, answer_to_text(r.outcome)) for r in latest.values()],
     )
-    await _save_nodes(connection, writes)
-    await _many(connection, _UPSERT_COUNTS, list(writes.box_counts.items()))
+    _save_nodes(together, writes)
+    together.add_rows(_UPSERT_COUNTS, list(writes.box_counts.items()))
 
 
 def change_from_row(row: Sequence[Any]) -> Change:
@@ -176,24 +193,27 @@ def _change_to_row(change: Change) -> Row:
     return (change.revision, change.commit_id, change.kind.value, *box_to_row(change.box))
 
 
-async def _save_snapshots(connection: Connection, writes: Writes) -> None:
+def _save_snapshots(together: Together, writes: Writes) -> None:
     snapshots = writes.snapshots
-    await _delete(connection, "snapshots", (key for key, s in snapshots.items() if s is None))
-    await _many(
-        connection,
+    _delete(together, "snapshots", (key for key, s in snapshots.items() if s is None))
+    together.add_rows(
         _UPSERT_SNAPSHOTS,
         [snapshot_to_row(snapshot) for snapshot in snapshots.values() if snapshot is not None],
     )
 
 
-async def _save_nodes(connection: Connection, writes: Writes) -> None:
+def _save_nodes(together: Together, writes: Writes) -> None:
     nodes = writes.nodes
-    await _delete(connection, "nodes", (key for key, node in nodes.items() if node is None))
-    await _many(
-        connection,
-        _UPSERT_NODES,
-        [node_to_row(node) for node in nodes.values() if node is not None],
+    _delete(together, "nodes", (key for key, node in nodes.items() if node is None))
+    together.add_rows(
+        _UPSERT_NODES, [node_to_row(node) for node in nodes.values() if node is not None]
     )
+
+
+async def save_attachments(connection: Connection, writes: Writes) -> None:
+    """Write what a plan says of attachments: statement by statement, since the last is about rows
+    that the one before may have made.
+    """
     attachments = writes.attachments
     await _many(
         connection,
@@ -226,9 +246,8 @@ async def _wanted(
     )
 
 
-async def _delete(connection: Connection, table: str, keys: Iterable[Key]) -> None:
-    await _many(
-        connection,
+def _delete(together: Together, table: str, keys: Iterable[Key]) -> None:
+    together.add_rows(
         f"DELETE FROM {table} AS t USING {_KEYS} "
         "WHERE t.tenant = wanted.tenant AND t.id = wanted.id",
         list(keys),
@@ -238,8 +257,3 @@ async def _delete(connection: Connection, table: str, keys: Iterable[Key]) -> No
 async def _many(connection: Connection, statement: str, rows: Sequence[Row]) -> None:
     if rows:
         await connection.execute(statement, *columns_of(rows))
-
-
-def columns_of(rows: Iterable[Row]) -> list[list[Any]]:
-    """Return rows as an array for each column, as `unnest` wants them."""
-    return [list(column) for column in zip(*rows, strict=True)]

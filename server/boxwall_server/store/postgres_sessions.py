@@ -6,6 +6,7 @@ session is the node's newest and its server alive. So one row says all there is 
 a node, and no server has to remember what another has told it.
 """
 
+import base64
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -17,7 +18,8 @@ from boxwall_server.store.base import PeerListener
 from boxwall_server.store.batch_rows import Key
 from boxwall_server.store.postgres_connect import Channel, Connection
 from boxwall_server.store.postgres_pool import ReadPool
-from boxwall_server.store.postgres_rows import LIVE_SESSIONS, columns_of
+from boxwall_server.store.postgres_rows import LIVE_SESSIONS
+from boxwall_server.store.postgres_together import columns_of
 from boxwall_server.store.records import AnswerRecord, HostRecord, SessionId
 
 MAX_PAYLOAD: Final = 7_000
@@ -87,6 +89,10 @@ class PostgresSessions:
         """Give a sign of life."""
         return await self._pool.run(beat, self.replica)
 
+    async def tell_peers(self, notes: Sequence[bytes]) -> None:
+        """Tell the other servers something."""
+        await self._pool.run(_tell, self.replica, notes)
+
     async def hosts(self, boxes: Collection[Key]) -> Mapping[Key, Sequence[HostRecord]]:
         """Return the nodes attached to boxes, and what they have said at whatever server."""
         return await self._pool.run(_hosts, boxes)
@@ -98,9 +104,13 @@ class PostgresSessions:
         if channel == Channel.NODES:
             self._peers.nodes_changed()
             return
-        sender, _, boxes = payload.partition(" ")
-        if sender != self.replica.hex():
-            self._peers.answered_elsewhere([Key(*pair) for pair in json.loads(boxes or "[]")])
+        sender, _, text = payload.partition(" ")
+        if sender == self.replica.hex():
+            return
+        if channel == Channel.NOTES:
+            self._peers.told(base64.b64decode(text.partition(" ")[2]))
+        else:
+            self._peers.answered_elsewhere([Key(*pair) for pair in json.loads(text or "[]")])
 
 
 async def register(connection: Connection, replica: bytes) -> None:
@@ -155,6 +165,19 @@ async def _open(
             now,
         )
         await connection.execute("SELECT pg_notify($1, '')", Channel.NODES)
+
+
+async def _tell(connection: Connection, replica: bytes, notes: Sequence[bytes]) -> None:
+    # Numbered: of equal payloads in one transaction only one would be delivered.
+    payloads = [
+        f"{replica.hex()} {number} {base64.b64encode(note).decode()}"
+        for number, note in enumerate(notes)
+    ]
+    await connection.execute(
+        "SELECT count(pg_notify($1, payload)) FROM unnest($2::text[]) AS payload",
+        Channel.NOTES,
+        payloads,
+    )
 
 
 async def _close(connection: Connection, session: SessionId) -> None:

@@ -7,6 +7,7 @@ begins anew with another epoch, and so does everybody who follows it.
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,12 @@ FROM head AS h LEFT JOIN LATERAL (
 ) AS c ON true
 WHERE h.one
 ORDER BY c.revision
+"""
+
+_LOCKED_AFTER: Final = """
+SELECT epoch, revision, commit_id, floor,
+    EXISTS (SELECT 1 FROM changes AS c WHERE c.revision = $1 AND c.commit_id = $2)
+FROM head FOR UPDATE OF head
 """
 
 _log = structlog.get_logger()
@@ -79,6 +86,8 @@ class Tail:
     def __init__(self, head: Cursor) -> None:
         self.head = head
         self.listener: Listener | None = None
+        self.read_at = time.monotonic()
+        """When the database was last read."""
         self.failed = False
         """The listener raised: what it was told of last is durable, and not in the feed."""
 
@@ -103,16 +112,22 @@ class Tail:
         self.head = head
         self._tell(NewHistory(head=head))
 
-    async def catch_up(self, connection: Connection) -> None:
-        """Read on to the end. Raises HistoryLost, HistoryBroken."""
-        while True:
+    async def catch_up(self, connection: Connection, before: Revision | None = None) -> None:
+        """Read on to the end, or up to what comes `before` a revision. Raises HistoryLost,
+        HistoryBroken.
+        """
+        while not self.failed:
             head = self.head
-            found = await read_from(connection, head.revision)
+            limit = AT_ONCE if before is None else min(AT_ONCE, before - head.revision)
+            if before is not None and limit <= 1:
+                return  # with the row that was read last, there is no other before it
+            found = await read_from(connection, head.revision, limit)
+            self.read_at = time.monotonic()
             if self.head != head:
                 continue  # the writer has moved on meanwhile
             changes = following(head, found)
             self.take_in(found.epoch, changes)
-            if len(found.changes) < AT_ONCE:
+            if len(found.changes) < limit:
                 return
 
     async def check(self, connection: Connection) -> None:
@@ -159,9 +174,9 @@ class Tail:
             self.failed = True
 
 
-async def read_from(connection: Connection, revision: Revision, most: int = AT_ONCE) -> Found:
-    """Return the log from a revision on, at most so many changes."""
-    rows = await connection.fetch(_FOLLOWING, revision, most)
+async def read_from(connection: Connection, revision: Revision, limit: int = AT_ONCE) -> Found:
+    """Return the log from a revision on, at most `limit` changes."""
+    rows = await connection.fetch(_FOLLOWING, revision, limit)
     return Found(
         epoch=Epoch(rows[0][0]),
         floor=Revision(rows[0][1]),
@@ -175,6 +190,23 @@ async def locked_head(connection: Connection) -> Cursor:
     A statement of its own: what follows sees everything that was committed before the lock was had.
     """
     return await _head(connection, "FOR UPDATE")
+
+
+async def locked_head_after(connection: Connection, known: Cursor) -> Cursor:
+    """As `locked_head`. Raises HistoryLost if `known` is not what history has there (any more)."""
+    row = await connection.fetchrow(_LOCKED_AFTER, known.revision, known.commit_id)
+    assert row is not None, "the table has one row"
+    epoch, revision, commit_id, floor, is_there = row
+    head = Cursor(epoch=Epoch(epoch), revision=Revision(revision), commit_id=CommitId(commit_id))
+    if head == known:
+        return head
+    if epoch != known.epoch:
+        raise HistoryLost("history has begun anew")
+    if floor and known.revision <= floor:
+        raise LogTooShort(f"the log begins after {floor}")
+    if known.revision and not is_there:
+        raise HistoryLost(f"revision {known.revision} is not what it was")
+    return head
 
 
 async def read_head(connection: Connection) -> Cursor:

@@ -8,15 +8,16 @@ from typing import Final, NamedTuple
 import asyncpg
 import structlog
 
-from boxwall_server.changes.revision import Epoch
+from boxwall_server.changes.revision import Cursor, Epoch, Revision
 from boxwall_server.store.batch import Answer, Plan, commit_ids, plan_batch
 from boxwall_server.store.batch_rows import Writes, keys_of
 from boxwall_server.store.errors import OutcomeUnknown, StoreUnavailable
 from boxwall_server.store.mutations import Mutation
 from boxwall_server.store.postgres_connect import Channel, Connection, connect
 from boxwall_server.store.postgres_errors import FOREIGN, may_be_repeated, translated
-from boxwall_server.store.postgres_rows import load, save
-from boxwall_server.store.postgres_tail import HistoryLost, Tail, locked_head
+from boxwall_server.store.postgres_rows import load, save, save_attachments
+from boxwall_server.store.postgres_tail import HistoryLost, Tail, locked_head, locked_head_after
+from boxwall_server.store.postgres_together import Together
 from boxwall_server.store.postgres_url import PostgresUrl
 
 _TRIES: Final = 3
@@ -30,6 +31,13 @@ _log = structlog.get_logger()
 class _Written(NamedTuple):
     plan: Plan
     epoch: Epoch
+
+
+class _Turn(NamedTuple):
+    """A transaction in which nobody else can move the head on."""
+
+    connection: Connection
+    head: Cursor
 
 
 class _Unknown(Exception):
@@ -50,6 +58,17 @@ class PostgresWriter:
         self._tail = tail
         self._commit_ids = commit_ids()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._turn: _Turn | Exception | None = None
+
+    async def take_turn(self) -> None:
+        """Begin a transaction that has the lock of the head, or note why there is none; `write`
+        goes on from there.
+        """
+        if not self._tail.failed:
+            try:
+                self._turn = await self._begun()
+            except Exception as exc:  # noqa: BLE001  # `write` raises it
+                self._turn = exc
 
     async def write(self, mutations: list[Mutation]) -> Sequence[Answer]:
         """Make a batch durable, tell the listener, and return the answers.
@@ -57,6 +76,7 @@ class PostgresWriter:
         Raises StoreUnavailable if it did not happen, OutcomeUnknown if nobody can tell.
         """
         if self._tail.failed:
+            self._drop()
             raise StoreUnavailable("this server cannot follow history any more; see its log")
         for tries_left in reversed(range(_TRIES)):
             try:
@@ -71,7 +91,7 @@ class PostgresWriter:
                 if not (tries_left and may_be_repeated(exc)):
                     raise translated(exc) from exc
                 continue
-            self._tail.take_in(written.epoch, written.plan.writes.changes)
+            await self._tell(written)
             return written.plan.answers
         raise AssertionError("the last try returns or raises")
 
@@ -83,18 +103,25 @@ class PostgresWriter:
         """Return the plan, committed. Raises _Unknown from the commit on; before it, nothing has
         happened.
         """
-        connection = await self._connected()
+        turn, self._turn = self._turn or await self._begun(), None
+        if isinstance(turn, Exception):
+            raise turn
+        connection, head = turn
         batch = secrets.token_bytes(8)
         committing = False
         try:
-            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            written = await self._planned(connection, mutations)
-            writes = written.plan.writes
+            rows = await load(connection, keys_of(mutations))
+            plan = plan_batch(mutations, rows, head.revision, self._commit_ids)
+            written, writes = _Written(plan, head.epoch), plan.writes
             if not writes:
                 await connection.execute("ROLLBACK")
                 return written
-            await save(connection, writes)
-            await self._sign(connection, batch, writes)
+            await save_attachments(connection, writes)
+            together = Together()
+            save(together, writes)
+            self._sign(together, batch, writes)
+            channel = Channel.CHANGES if writes.changes else Channel.NODES
+            await together.run(connection, "SELECT pg_notify($1, $2)", channel, self._replica.hex())
             committing = True
             await connection.execute("COMMIT")
         except BaseException as exc:
@@ -104,18 +131,48 @@ class PostgresWriter:
             raise
         return written
 
-    async def _planned(self, connection: Connection, mutations: list[Mutation]) -> _Written:
-        head = await locked_head(connection)
-        if head != self._tail.head:
-            # Others have written: the listener hears of it before it hears of this batch.
-            await self._tail.catch_up(connection)
-        rows = await load(connection, keys_of(mutations))
-        plan = plan_batch(mutations, rows, head.revision, self._commit_ids)
-        return _Written(plan, head.epoch)
+    async def _begun(self) -> _Turn:
+        """Begin a transaction that has the lock of the head. Raises HistoryLost."""
+        connection = await self._connected()
+        try:
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            return _Turn(connection, await locked_head_after(connection, self._tail.head))
+        except BaseException:
+            self._drop()
+            raise
 
-    async def _sign(self, connection: Connection, batch: bytes, writes: Writes) -> None:
-        """Move the head on, tell the other replicas, and leave the mark of this batch."""
-        await connection.execute(
+    async def _tell(self, written: _Written) -> None:
+        """Tell the listener of a batch that is committed, and before it of what others have
+        written. That is read after the commit: nobody waits for it but who wrote.
+        """
+        changes = written.plan.writes.changes
+        if not changes:
+            return
+        try:
+            connection = await self._connected()
+            await self._tail.catch_up(connection, before=changes[0].revision)
+        except (*FOREIGN, HistoryLost):
+            self._drop()
+            await self._followed(written.epoch, changes[-1].revision)
+        self._tail.take_in(written.epoch, changes)
+
+    async def _followed(self, epoch: Epoch, revision: Revision) -> None:
+        """Wait until the tail has come to a revision on its own connection. Raises OutcomeUnknown
+        if it does not: what was committed may be lost, with the end of history.
+        """
+        try:
+            async with asyncio.timeout(_RESOLVE_PATIENCE):
+                # Seldom, so the tail has no event for it.
+                while self._tail.head.epoch == epoch and self._tail.head.revision < revision:  # noqa: ASYNC110
+                    await asyncio.sleep(_RESOLVE_PAUSE)
+        except TimeoutError as exc:
+            raise OutcomeUnknown("it was committed, and cannot be read again") from exc
+        if self._tail.head.epoch != epoch:
+            raise OutcomeUnknown("it was committed, and history has begun anew since")
+
+    def _sign(self, together: Together, batch: bytes, writes: Writes) -> None:
+        """Move the head on, and leave the mark of this batch."""
+        together.add(
             "INSERT INTO batches (replica, batch, time) VALUES ($1, $2, clock_timestamp()) "
             "ON CONFLICT (replica) DO UPDATE SET batch = excluded.batch, time = excluded.time",
             self._replica,
@@ -123,11 +180,9 @@ class PostgresWriter:
         )
         if writes.changes:
             last = writes.changes[-1]
-            await connection.execute(
+            together.add(
                 "UPDATE head SET revision = $1, commit_id = $2", last.revision, last.commit_id
             )
-        channel = Channel.CHANGES if writes.changes else Channel.NODES
-        await connection.execute("SELECT pg_notify($1, '')", channel)
 
     async def _has_happened(self, batch: bytes) -> bool:
         """Return whether a batch was committed. Raises OutcomeUnknown if that cannot be learnt.
@@ -162,6 +217,7 @@ class PostgresWriter:
         return self._connection
 
     def _drop(self) -> None:
+        self._turn = None
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None

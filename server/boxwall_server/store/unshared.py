@@ -1,6 +1,6 @@
 """A store that one server uses alone: there is nobody to tell anything."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
@@ -13,6 +13,8 @@ class Unshared:
     """The part of a store that concerns other servers, when there are none."""
 
     is_shared = False
+    is_answering = True
+    """It is here, or the server would not be."""
 
     async def open_session(self, node: NodeKey, session: SessionId, now: Timestamp) -> None:
         """Nobody else has a session of the node."""
@@ -32,6 +34,9 @@ class Unshared:
     async def beat(self) -> bool:
         """Nobody waits for a sign of life."""
         return True
+
+    async def tell_peers(self, notes: Sequence[bytes]) -> None:
+        """Nobody is there to hear it."""
 
     def listen_to_peers(self, peers: PeerListener) -> None:
         """There are none."""

@@ -14,7 +14,7 @@ from boxwall.v1 import box_service_pb2, node_pb2, node_service_pb2, stream_pb2
 from boxwall.wire.errors import ErrorReason, error_from_rpc
 from boxwall_server.enforcement import NodeKey
 from boxwall_server.store.postgres_url import PostgresUrl
-from boxwall_server.store.records import NewHistory
+from boxwall_server.store.records import NewHistory, SessionId
 from fakes.agent import Agent
 from fakes.postgres_server import PostgresServer, roll_back, run
 from fakes.replicas import serving_twice
@@ -111,6 +111,43 @@ async def test_what_is_said_on_a_stream_that_was_replaced_elsewhere_does_not_cou
     await served.update()
     await acknowledge_all(older)
     assert await served.state() == "PENDING"
+
+
+async def test_a_watch_by_node_shows_what_is_attached_at_another_server(served: Served) -> None:
+    await served.create("b1")
+    await served.create("b2")
+    await served.hosting("b1")
+    watch = served.watch(node_id="n1", shown=lambda box: box.id == "b1")
+    assert [box.id for box in (await watch.until("reset")).reset.boxes] == ["b1"]
+    await served.update("b2")
+    await served.update("b1")
+    await watch.reaches(4)
+
+
+@pytest.mark.parametrize("late", ["attach", "detach"])
+async def test_what_a_replaced_stream_attaches_or_detaches_late_does_not_count(
+    served: Served, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await served.create()
+    older = await served.hosting("b1")
+    # The server of the older stream does not hear that there is a newer one.
+    looks: list[None] = []
+
+    async def hears_nothing() -> dict[SessionId, bool]:
+        looks.append(None)
+        return {}
+
+    monkeypatch.setattr(served.store, "sessions_to_end", hears_nothing)
+    await until(lambda: looks)
+    newer = await at_front(served, "b1")
+    await newer.until("reset")
+    await newer.acknowledge()
+    await until(lambda: served.front.node_streams.all_connected()[0].applied_revision == 1)
+    await (older.detach("b1") if late == "detach" else older.attach("b1"))
+    assert await reason_of_end(older) is ErrorReason.STREAM_REPLACED
+    assert await served.state() == "ENFORCED"
+    await served.update()
+    assert (await newer.until("changes")).changes.entries[0].policy_revision == 2
 
 
 async def test_a_node_is_fenced_from_any_server(served: Served) -> None:

@@ -4,16 +4,19 @@ were.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from boxwall_server.changes.change import Timestamp
 from boxwall_server.changes.revision import Revision
 from boxwall_server.enforcement import NodeKey, Standing
 from boxwall_server.store.batch_rows import Key
-from boxwall_server.store.errors import BoxExists, StoreUnavailable
-from boxwall_server.store.mutations import AttachBoxes, DeleteBox
+from boxwall_server.store.errors import BoxExists, SessionEnded, StoreUnavailable
+from boxwall_server.store.mutations import AttachBoxes, DeleteBox, DetachBoxes
 from boxwall_server.store.postgres import PostgresStore, open_postgres
+from boxwall_server.store.postgres_connect import Connection
 from boxwall_server.store.postgres_url import PostgresUrl
 from boxwall_server.store.records import (
     AnswerRecord,
@@ -91,6 +94,101 @@ async def test_a_change_is_told_as_it_was_however_late_it_is_read(url: PostgresU
     assert policies == [b"policy-0", b"second", b"second", b"third"]
     await writer.close()
     await late.close()
+
+
+async def test_a_stream_that_was_replaced_elsewhere_neither_attaches_nor_detaches(
+    pair: tuple[PostgresStore, PostgresStore],
+) -> None:
+    node, key = NodeKey("t1", "n1"), Key("t1", "b1")
+    old, new = SessionId(b"o" * 16), SessionId(b"n" * 16)
+
+    def attach(session: SessionId) -> AttachBoxes:
+        return AttachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=session)
+
+    await pair[0].open_session(node, old, Timestamp(SECOND))
+    await pair[0].apply(attach(old))
+    await pair[1].open_session(node, new, Timestamp(2 * SECOND))
+    await pair[1].apply(attach(new))
+    for late in (
+        DetachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=old),
+        attach(old),
+    ):
+        with pytest.raises(SessionEnded):
+            await pair[0].apply(late)
+        (host,) = (await pair[0].hosts([key]))[key]
+        assert host.standing is not None, "it counts: it is of the newest session"
+    await pair[1].apply(DetachBoxes(tenant="t1", node_id="n1", box_ids=("b1",), session=new))
+    assert (await pair[0].hosts([key]))[key] == []
+
+
+@asynccontextmanager
+async def somebody_else_writes(url: PostgresUrl) -> AsyncIterator[None]:
+    """Hold the lock of the head for as long as the context lasts."""
+    other = await asyncpg.connect(url.text)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM boxwall.head FOR UPDATE")
+            yield
+    finally:
+        await other.close()
+
+
+async def waits_for_its_turn(url: PostgresUrl) -> None:
+    """Return when somebody waits for the lock of the head."""
+    other = await asyncpg.connect(url.text)
+    try:
+        async with asyncio.timeout(20):
+            while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110  # no event
+                await asyncio.sleep(0.01)
+    finally:
+        await other.close()
+
+
+async def test_what_comes_while_a_replica_waits_for_its_turn_is_in_its_batch(
+    url: PostgresUrl, pair: tuple[PostgresStore, PostgresStore]
+) -> None:
+    heard = Heard()
+    pair[0].listen(heard)
+    async with asyncio.TaskGroup() as tasks, somebody_else_writes(url):
+        tasks.create_task(pair[0].apply(create("b0")))
+        await waits_for_its_turn(url)
+        for number in range(1, 6):
+            tasks.create_task(pair[0].apply(create(f"b{number}")))
+        await asyncio.sleep(0)
+    assert [len(commit.changes) for commit in heard.commits] == [6]
+
+
+async def test_a_turn_that_nobody_waits_for_any_more_is_given_back(
+    url: PostgresUrl, pair: tuple[PostgresStore, PostgresStore]
+) -> None:
+    async with somebody_else_writes(url):
+        abandoned = asyncio.ensure_future(pair[0].apply(create("b0")))
+        await waits_for_its_turn(url)
+        abandoned.cancel()
+        await asyncio.wait([abandoned])
+    assert (await written(pair[1], create("b1"))).revision == 1
+    assert (await written(pair[0], create("b2"))).revision == 2
+
+
+async def test_a_batch_is_told_in_order_though_the_connection_is_lost_after_its_commit(
+    pair: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    pair[0].listen(heard)
+    catch_up, lost = pair[0]._tail.catch_up, list[Revision]()
+
+    async def loses(connection: Connection, before: Revision | None = None) -> None:
+        if before is not None:
+            lost.append(before)
+            raise ConnectionResetError
+        await catch_up(connection)
+
+    monkeypatch.setattr(pair[0]._tail, "catch_up", loses)
+    for number in range(0, 10, 2):
+        await pair[1].apply(create(f"b{number}"))
+        await pair[0].apply(create(f"b{number + 1}"))
+        assert heard.revisions == list(range(1, number + 3)), "told before it was answered"
+    assert lost == [2, 4, 6, 8, 10]
 
 
 async def test_one_replica_at_a_time_sweeps(pair: tuple[PostgresStore, PostgresStore]) -> None:

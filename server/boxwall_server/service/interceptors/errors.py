@@ -54,6 +54,11 @@ _OF_STORE_ERROR: Final[dict[type[store_errors.StoreError], tuple[ErrorReason, st
         "node {} is fenced; an operator can let it in again (boxwall node unfence)",
         "",
     ),
+    store_errors.SessionEnded: (
+        ErrorReason.STREAM_REPLACED,
+        "node {} has subscribed anew at another server, or this one was taken for dead",
+        "",
+    ),
     store_errors.NotYetRead: (
         ErrorReason.REVISION_NOT_REACHED,
         "this server has not reached the revision asked for",
