@@ -34,9 +34,11 @@ async def through_a_proxy(
     async with cutting_proxy(server.port) as proxy:
         through = url.text.replace(f":{server.port}/", f":{proxy.port}/")
         store = await open_postgres(PostgresUrl.parse(through))
-        yield store, proxy
-        proxy.disk.set()
-        await store.close()
+        try:
+            yield store, proxy
+        finally:
+            proxy.disk.set()
+            await store.close()
 
 
 async def attach(store: PostgresStore) -> None:
@@ -146,6 +148,7 @@ async def test_when_the_clock_of_the_database_is_set_no_dead_server_counts_as_al
     dead, alive = await open_postgres(url), await open_postgres(url)
     await dead.apply(create("b1"))
     await attach(dead)
+    assert await dead.beat()
     assert await standing(alive) == Standing(applied=Revision(1), answered=Revision(1))
     await run(url, f"UPDATE boxwall.replicas SET beat_time = beat_time + interval '{ahead}'")
     assert await standing(alive) is None, "nobody knows what its nodes enforce"
