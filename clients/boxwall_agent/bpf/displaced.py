@@ -34,6 +34,14 @@ _CARRIES_NOTHING: Final = (6, 0, 43, 44, 51, 60, 135)
 _JUDGED: Final = 16
 """Octets of what follows the IP header that the rules look at, and some more."""
 
+_PROTOCOL4, _PROTOCOL6 = 9, 6
+"""Where the IP header says what follows, by version."""
+
+_PACKET_AT, _FIELDS_AT = -16, -256
+"""On the stack. Both are copied once: each call of the kernel's costs more than what it copies."""
+
+_FIELDS_ROOM: Final = _PACKET_AT - _FIELDS_AT
+
 _PACKET, _PROTOCOL, _START, _OFFSET, _HEADER = 6, 1, 7, 8, 9
 """Registers."""
 
@@ -49,6 +57,12 @@ class Fields:
     offset: int
     network: int
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where all of them are, from a multiple of eight on: numbers on the stack are aligned."""
+        places = (self.summed, self.start, self.offset, self.network)
+        return min(places) & ~7, max(places) + 2
+
     @classmethod
     def of(cls, types: Types) -> "Fields":
         """Read them off the kernel's own description. Raises NoSuchType."""
@@ -58,9 +72,13 @@ class Fields:
             offset, network = members["csum_offset"] // 8, members["network_header"] // 8
         except KeyError as exc:
             raise NoSuchType(f"struct sk_buff has no {exc}") from None
-        return cls(
+        found = cls(
             summed=summed // 8, summed_shift=summed % 8, start=start, offset=offset, network=network
         )
+        first, end = found.span
+        if end - first > _FIELDS_ROOM:
+            raise NoSuchType("the fields of struct sk_buff are far apart")
+        return found
 
 
 @dataclass(slots=True)
@@ -90,13 +108,13 @@ class _Assembly:
         self.do(_ADD, 3, value=where)
         self.do(_CALL, value=_READ_KERNEL)
 
-    def load_octet(self, slot: int, where: int) -> None:
-        """Copy an octet of the packet to the stack."""
+    def load_packet(self, slot: int, size: int) -> None:
+        """Copy the packet's first octets to the stack."""
         self.do(_MOVE, 1, _PACKET)
-        self.do(_SET, 2, value=where)
+        self.do(_SET, 2, value=0)
         self.do(_MOVE, 3, 10)
         self.do(_ADD, 3, value=slot)
-        self.do(_SET, 4, value=1)
+        self.do(_SET, 4, value=size)
         self.do(_CALL, value=_LOAD_FROM_PACKET)
         self.jump(_IF_NOT, "displaced", 0)
 
@@ -138,31 +156,29 @@ def displaced_checksum(fields: Fields) -> bytes:
 def _find_place(it: _Assembly, fields: Fields) -> None:
     """Where the checksum begins, counted from the IP header, and where it goes from there."""
     partial = _PARTIAL << fields.summed_shift
-    it.read_kernel(-8, 1, fields.summed)
-    it.do(_LOAD_8, 1, 10, at=-8)
+    first, end = fields.span
+    it.read_kernel(_FIELDS_AT, end - first, first)
+    it.do(_LOAD_8, 1, 10, at=_FIELDS_AT + fields.summed - first)
     it.do(_AND, 1, value=partial)
     it.jump(_IF_NOT, "own", 1, value=partial)
-    for slot, where in ((-16, fields.start), (-24, fields.offset), (-32, fields.network)):
-        it.read_kernel(slot, 2, where)
-    it.do(_LOAD_16, _START, 10, at=-16)
-    it.do(_LOAD_16, 1, 10, at=-32)
+    it.do(_LOAD_16, _START, 10, at=_FIELDS_AT + fields.start - first)
+    it.do(_LOAD_16, 1, 10, at=_FIELDS_AT + fields.network - first)
     it.do(_TAKE_REGISTER, _START, 1)
-    it.do(_LOAD_16, _OFFSET, 10, at=-24)
+    it.do(_LOAD_16, _OFFSET, 10, at=_FIELDS_AT + fields.offset - first)
 
 
 def _find_header(it: _Assembly) -> None:
     """How long the IP header is, and what it says that follows."""
-    it.load_octet(-40, 0)
-    it.do(_LOAD_8, _HEADER, 10, at=-40)
+    it.load_packet(_PACKET_AT, _PROTOCOL4 + 1)
+    it.do(_LOAD_8, _HEADER, 10, at=_PACKET_AT)
     it.do(_MOVE, 1, _HEADER)
     it.do(_RIGHT, 1, value=4)
     it.jump(_IF_EQUAL, "version 6", 1, value=6)
     it.do(_AND, _HEADER, value=15)
     it.do(_LEFT, _HEADER, value=2)
-    it.load_octet(-48, 9)
+    it.do(_LOAD_8, _PROTOCOL, 10, at=_PACKET_AT + _PROTOCOL4)
     it.jump(_GO, "read")
     it.here("version 6")
     it.do(_SET, _HEADER, value=40)
-    it.load_octet(-48, 6)
+    it.do(_LOAD_8, _PROTOCOL, 10, at=_PACKET_AT + _PROTOCOL6)
     it.here("read")
-    it.do(_LOAD_8, _PROTOCOL, 10, at=-48)

@@ -228,7 +228,8 @@ def _hook_rules(naming: Naming | None) -> Iterator[Rule]:
     yield from names.input_rules(naming)
     for from_box in _FROM_BOX:
         yield Rule("input", (*from_box, _goto("to_node")))
-    yield Rule("forward", live_out)
+    # Only answers can carry a grant to a box: for what it sends, the look-up is spared.
+    yield Rule("forward", (*_ANSWER, *live_out))
     for to_box in _TO_BOX:
         yield Rule("forward", (*to_box, _goto("to_box")))
     for to_box in _TO_BOX:

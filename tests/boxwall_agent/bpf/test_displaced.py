@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from boxwall_agent.bpf.displaced import Fields, displaced_checksum
+from boxwall_agent.bpf.types import NoSuchType
 from lab.packets import ip_packet, sctp_init, tcp, udp
 
 FIELDS = Fields(summed=128, summed_shift=5, start=136, offset=138, network=180)
@@ -160,3 +161,12 @@ def test_where_the_fields_are_is_read_off_the_kernels_description() -> None:
             }
 
     assert Fields.of(Described()) == FIELDS  # type: ignore[arg-type]  # what it uses of Types
+
+
+def test_a_kernel_whose_fields_are_too_far_apart_cannot_tell() -> None:
+    class Described:
+        def members(self, name: str) -> dict[str, int]:
+            return {"ip_summed": 0, "csum_start": 64, "csum_offset": 80, "network_header": 2000}
+
+    with pytest.raises(NoSuchType, match="far apart"):
+        Fields.of(Described())  # type: ignore[arg-type]  # what it uses of Types
