@@ -108,6 +108,11 @@ class PostgresServer:
         """Where a database is."""
         return PostgresUrl.parse(f"postgresql://postgres:{_QUOTED}@127.0.0.1:{self.port}/{name}")
 
+    def url_by_socket(self, name: str) -> PostgresUrl:
+        """Where a database is for those in other network namespaces."""
+        where = f"host={self.folder}&port={self.port}"
+        return PostgresUrl.parse(f"postgresql://postgres:{_QUOTED}@/{name}?{where}")
+
     async def execute(self, statement: str, database: str = "postgres") -> None:
         """Run SQL as the superuser."""
         connection = await asyncpg.connect(self.url(database).text)
