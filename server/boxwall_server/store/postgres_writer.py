@@ -30,7 +30,8 @@ _log = structlog.get_logger()
 
 class _Written(NamedTuple):
     plan: Plan
-    epoch: Epoch
+    head: Cursor
+    """Where history ended before it."""
 
 
 class _Turn(NamedTuple):
@@ -112,7 +113,7 @@ class PostgresWriter:
         try:
             rows = await load(connection, keys_of(mutations))
             plan = plan_batch(mutations, rows, head.revision, self._commit_ids)
-            written, writes = _Written(plan, head.epoch), plan.writes
+            written, writes = _Written(plan, head), plan.writes
             if not writes:
                 await connection.execute("ROLLBACK")
                 return written
@@ -145,16 +146,14 @@ class PostgresWriter:
         """Tell the listener of a batch that is committed, and before it of what others have
         written. That is read after the commit: nobody waits for it but who wrote.
         """
-        changes = written.plan.writes.changes
-        if not changes:
-            return
+        changes, head = written.plan.writes.changes, written.head
         try:
             connection = await self._connected()
-            await self._tail.catch_up(connection, before=changes[0].revision)
+            await self._tail.catch_up(connection, before=Revision(head.revision + 1))
         except (*FOREIGN, HistoryLost):
             self._drop()
-            await self._followed(written.epoch, changes[-1].revision)
-        self._tail.take_in(written.epoch, changes)
+            await self._followed(head.epoch, Revision(head.revision + len(changes)))
+        self._tail.take_in(head.epoch, changes)
 
     async def _followed(self, epoch: Epoch, revision: Revision) -> None:
         """Wait until the tail has come to a revision on its own connection. Raises OutcomeUnknown
