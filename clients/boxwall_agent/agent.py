@@ -211,16 +211,19 @@ class Agent:
         self._close_by_node(without_interface(self.hosted, index))
 
     def link_is(self, link: Link) -> None:
-        """An interface of the node is so now. If it is a box's, it must be as it was attached.
+        """An interface of the node is so now. If it is a box's, it must be as it was attached, and
+        none may lie upon a box's.
 
         A renamed interface stays policed by its index. What comes by a port has the index of what
-        it is a port of, so a port is taken down: nothing else stops it.
+        it is a port of, and what comes by a VLAN that of the VLAN, so these are taken down: nothing
+        else stops it.
         """
-        hosted = self._enforcer.hosted_on(link.index)
-        if hosted is not None and hosted.standing is not Standing.GONE:
-            if link.master and link.is_up:
-                self._enforcer.take_down(link)
-            self._close_by_node(as_linked(hosted, link))
+        hosted, below = (self._enforcer.hosted_on(one) for one in (link.index, link.lower))
+        if link.is_up and (below or (hosted and link.master)):
+            self._enforcer.take_down(link)
+        for one in (hosted, below):
+            if one is not None:
+                self._close_by_node(as_linked(one, link))
 
     def _close_by_node(self, wanted: Sequence[Hosted]) -> None:
         if not wanted:

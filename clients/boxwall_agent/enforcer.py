@@ -20,7 +20,7 @@ from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.link_news import Link
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.layout import PerBox
-from boxwall_agent.places import check_place, surroundings_of
+from boxwall_agent.places import check_addresses, check_place, surroundings_of
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
 from boxwall_agent.seals import Seals
@@ -136,7 +136,7 @@ class Enforcer:
         """Police these interfaces as the box's; nothing passes until a policy comes.
 
         What is attached already, and in force, stays as it is. Raises CannotAttach if one is
-        another box's.
+        another box's, or an address can be no box's.
         """
         before = self._hosted.get(box_id)
         if (
@@ -145,6 +145,7 @@ class Enforcer:
             and before.standing is Standing.ENFORCED
         ):
             return before
+        check_addresses(interfaces, self._in_force.shared.node_addresses)
         check_place(self._hosted, box_id, interfaces)
         hosted = Hosted(box_id=box_id, interfaces=tuple(interfaces))
         changes: dict[str, BoxRules | None] = {}
@@ -228,6 +229,7 @@ class Enforcer:
             interface.index: hosted.box_id
             for hosted in self._hosted.values()
             for interface in hosted.interfaces
+            if interface.index
         }
 
     def put(self, wanted: Iterable[Hosted]) -> Sequence[Hosted]:

@@ -18,11 +18,11 @@ from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds
 from boxwall_agent.link_news import Link
-from boxwall_agent.links import links, node_addresses
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables
 from boxwall_agent.nft.naming import Naming
 from boxwall_agent.restored import Restored
+from boxwall_agent.rtnetlink import links, node_addresses
 from boxwall_agent.state import State
 from boxwall_agent.table import Shared, Table
 from boxwall_agent.wanted import at_start

@@ -56,8 +56,12 @@ def without_interface(boxes: Iterable[Hosted], index: int) -> Sequence[Hosted]:
 
 
 def as_linked(hosted: Hosted, link: Link) -> Sequence[Hosted]:
-    """One of the box's interfaces is so now: if it is not as it was attached, the box is closed."""
-    problems = (problem_of(one, link) for one in hosted.interfaces if one.index == link.index)
+    """One of the box's interfaces, or what lies upon one, is so now: if it is not as it was
+    attached, the box is closed.
+    """
+    indexes = {link.index, link.lower} - {0}
+    concerned = (one for one in hosted.interfaces if one.index in indexes)
+    problems = (problem_of(one, link) for one in concerned)
     problem = next(filter(None, problems), None)
     if problem is None or hosted.standing.needs_attach:
         return []

@@ -1,5 +1,6 @@
 """No two boxes share an interface or an address, and none moves away from one that is there."""
 
+import re
 import zlib
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from boxwall.policy import Address, AllowAll, Destination, Network, Reason, decide
 from boxwall_agent.errors import CannotAttach
 from boxwall_agent.hosted import Hosted, Standing
-from boxwall_agent.places import check_place, surroundings_of
+from boxwall_agent.places import check_addresses, check_place, surroundings_of
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared
 
@@ -82,6 +83,32 @@ def test_a_place_that_is_free_can_be_had(
     before: dict[str, Hosted], box_id: str, wanted: list[Interface]
 ) -> None:
     check_place(before, box_id, wanted)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("8.8.8.8", "is the node's own"),
+        ("2600::1", "is the node's own"),
+        ("0.0.0.0", "no host's"),
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("::", "no host's"),
+        ("224.0.0.251", "multicast"),
+        ("ff02::1", "multicast"),
+        ("255.255.255.255", "no host's"),
+    ],
+)
+def test_an_address_that_no_box_can_have_is_told(address: str, said: str) -> None:
+    node = frozenset((Address.parse("8.8.8.8"), Address.parse("2600::1")))
+    with pytest.raises(CannotAttach, match=f"^{re.escape(address)} .*{said}"):
+        check_addresses([BOX1, interface("more", "10.77.1.9", address)], node)
+
+
+def test_addresses_of_hosts_can_be_a_boxs() -> None:
+    check_addresses(
+        [BOX1, interface("more", "1.0.0.0", "223.255.255.255", "::2", "fe80::1")], set()
+    )
 
 
 def test_the_name_of_a_gone_interface_is_still_its_boxs() -> None:

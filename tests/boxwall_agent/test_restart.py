@@ -120,7 +120,8 @@ class Node:
         )
         table = Table(Shared(blocked=self.blocked, naming=NAMING))
         in_force = InForce(self.kernel, table, TableFlags.NONE)
-        self.enforcer: Enforcer = resume(self.state, in_force, FakeSwitch(), found, self.bounds)
+        self.switch = FakeSwitch()
+        self.enforcer: Enforcer = resume(self.state, in_force, self.switch, found, self.bounds)
         self.agent = Agent(self.enforcer, self.state, lambda seconds: None)
 
     def restart(self) -> None:
@@ -526,6 +527,19 @@ def test_what_must_be_attached_again_is_not_opened_by_what_comes_after_it(node: 
     node.says(policy(AllowAll(), 2))
     assert node.live == set()
     assert node.agent.hosted[0].standing is Standing.CHANGED
+
+
+def test_what_lies_upon_a_boxs_interface_is_taken_down_and_closes_the_box(node: Node) -> None:
+    node.attach()
+    node.says(policy(AllowAll(), 1))
+    node.agent.link_is(Link(index=90, name="box1.7", lower=LINK.index))
+    assert node.switch.cuts == ["box1.7"]
+    assert node.live == set()
+    (hosted,) = node.agent.hosted
+    assert hosted.standing is Standing.CHANGED
+    assert "box1.7 lies upon its interface box1" in hosted.message
+    node.agent.link_is(Link(index=91, name="elsewhere", lower=LINK.index + 1))
+    assert node.switch.cuts == ["box1.7"]
 
 
 def test_without_a_table_what_is_remembered_is_put_in_force(node: Node) -> None:

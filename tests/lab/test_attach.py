@@ -10,8 +10,8 @@ import pytest
 
 from fakes.agent_process import Site, eventually, site
 from fakes.server_process import environment
-from lab.namespaces import Namespace, add_address, join
-from lab.network import Box, Lab
+from lab.namespaces import Namespace, add_address, add_route, join
+from lab.network import NODE, Box, Lab
 from lab.servers import Echo, reaches
 
 OUTSIDE = "1.1.1.1"
@@ -102,6 +102,53 @@ def test_the_addresses_are_read_from_the_routes_to_the_interface(here: Site) -> 
     assert set(box.addresses) <= set(attached["addresses"])
     assert not set(box.gateways) & set(attached["addresses"])
     assert reaches(box, OUTSIDE)
+
+
+def test_an_address_with_a_peer_is_ones_own_and_not_the_peers(here: Site) -> None:
+    """The node's and the box's: `ip address add X peer Y`."""
+    here_and_there = ("46.0.0.1", "peer", "46.0.0.9/32", "dev", "uplink")
+    add = ("ip", "-n", here.lab.node.name, "addr", "add", *here_and_there)
+    subprocess.run(add, check=True, timeout=10)
+    box = here.lab.box()
+    replaced = ("addr", "replace", box.addresses[0], "peer", f"{box.gateways[0]}/32", "dev", "eth0")
+    for change in (("addr", "flush", "dev", "eth0", "scope", "global"), replaced):
+        subprocess.run(["ip", "-n", box.name, *change], check=True, timeout=10)
+    add_route(box, "0.0.0.0/0", box.gateways[0])
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    attached = here.must("attach", "b1", "--netns", box.name)
+    assert attached["addresses"] == [box.addresses[0]]
+    assert reaches(box, OUTSIDE)
+    # The other end of the node's link is no address of the node.
+    assert reaches(box, "46.0.0.9")
+    refused = here.must("attached")["boxes"][0]["packets_refused"]
+    assert not reaches(box, "46.0.0.1")
+    assert here.must("attached")["boxes"][0]["packets_refused"] > refused
+    live = here.boxwall("policy", "check", "--live", "b1", "46.0.0.1:80")
+    assert "RESERVED_ADDRESS" in live.stdout
+
+
+@pytest.mark.parametrize("claimed", ["9.9.9.9", "45.0.0.1", "45.0.0.2", "2600::9"])
+def test_a_box_cannot_claim_an_address_that_the_node_sends_elsewhere(
+    here: Site, claimed: str
+) -> None:
+    """Another host's, the node's own: a box that runs already has given itself what it likes."""
+    box = here.lab.box()
+    add_address(box, "eth0", f"{claimed}/{128 if ':' in claimed else 32}")
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    said = refusal_of(here, "b1", "--netns", box.name)
+    assert f"{claimed} was found at the other end of {box.interface_name}" in said
+    assert here.must("attached")["boxes"] == []
+    attached = here.must(*("attach", "b1", "--netns", box.name), *("--address", box.addresses[0]))
+    assert attached["addresses"] == [box.addresses[0]]
+
+
+@pytest.mark.parametrize("named", [NODE[0], "127.0.0.1", "0.0.0.0", "224.0.0.1", "ff02::1"])
+def test_an_address_that_no_box_can_have_is_refused(here: Site, named: str) -> None:
+    box = here.lab.box()
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    said = refusal_of(here, "b1", "--interface", box.interface_name, "--address", named)
+    assert f"{named} " in said
+    assert here.must("attached")["boxes"] == []
 
 
 def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
