@@ -202,9 +202,10 @@ class Agent:
     # From the kernel.
 
     def interface_indexes(self) -> frozenset[int]:
-        """The interfaces of all boxes."""
+        """The interfaces of all boxes, as far as they are there."""
         boxes = self._enforcer.hosted.values()
-        return frozenset(interface.index for one in boxes for interface in one.interfaces)
+        indexes = {interface.index for one in boxes for interface in one.interfaces}
+        return frozenset(indexes - {0})
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""

@@ -221,15 +221,15 @@ class Enforcer:
         self._by_address = {
             address: hosted.box_id
             for hosted in self._hosted.values()
-            if hosted.standing is not Standing.GONE
             for interface in hosted.interfaces
+            if not interface.is_gone
             for address in interface.addresses
         }
         self._by_index = {
             interface.index: hosted.box_id
             for hosted in self._hosted.values()
             for interface in hosted.interfaces
-            if interface.index
+            if not interface.is_gone
         }
 
     def put(self, wanted: Iterable[Hosted]) -> Sequence[Hosted]:
@@ -243,7 +243,10 @@ class Enforcer:
             self._change(done)
         except AgentError as exc:
             done = self._put_each(done, exc)
+        has_moved = any(self._before(one).interfaces != one.interfaces for one in done)
         self._hosted.update((hosted.box_id, hosted) for hosted in done)
+        if has_moved:
+            self._places_changed()
         return done
 
     def _put_each(self, boxes: Sequence[Hosted], exc: AgentError) -> list[Hosted]:
@@ -275,7 +278,7 @@ class Enforcer:
         reasons = (hosted.message, str(exc), "the interface was taken down")
         failed = _failed(hosted, "; ".join(filter(None, reasons)))
         judged = self._judged(failed)
-        self._in_force.mean(self._rules_for([failed]), slots_of(failed, judged))
+        self._in_force.mean(self._rules_for([failed]), slots_of(self._before(failed), judged))
         self.leasing.adopt({failed.box_id: judged})
         return failed
 
@@ -284,9 +287,13 @@ class Enforcer:
         judged = {hosted.box_id: self._judged(hosted) for hosted in boxes}
         slots: dict[str, dict[Slot, bytes | None]] = {}
         for hosted in boxes:
-            slots |= slots_of(hosted, judged[hosted.box_id])
+            slots |= slots_of(self._before(hosted), judged[hosted.box_id])
         self._in_force.change(self._rules_for(boxes), slots)
         self.leasing.adopt(judged)
+
+    def _before(self, hosted: Hosted) -> Hosted:
+        """The box as it has been: its leases are at an interface that may have gone now."""
+        return self._hosted.get(hosted.box_id, hosted)
 
     def _judged(self, hosted: Hosted) -> LeasePlan:
         """What becomes of the box's leases. A new box with an old id inherits none."""
@@ -307,7 +314,7 @@ class Enforcer:
         return rules
 
     def _rules(self, hosted: Hosted, interface: Interface, before: BoxRules) -> BoxRules:
-        if hosted.standing is Standing.GONE:
+        if interface.is_gone:
             return absent(interface)
         if hosted.policy is None:
             return closed(interface)

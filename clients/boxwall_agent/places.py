@@ -6,7 +6,7 @@ from typing import Final
 from boxwall.policy import Address, Network, NetworkTable, Surroundings
 from boxwall.policy.addresses import WIDTH
 from boxwall_agent.errors import CannotAttach
-from boxwall_agent.hosted import Hosted, Standing
+from boxwall_agent.hosted import Hosted
 from boxwall_agent.ruleset import Interface
 from boxwall_agent.table import Shared
 
@@ -27,7 +27,7 @@ _NO_HOSTS: Final[NetworkTable[str]] = NetworkTable(
 def check_place(hosted: Mapping[str, Hosted], box_id: str, interfaces: Sequence[Interface]) -> None:
     """Raise CannotAttach if the box cannot have these interfaces."""
     before = hosted.get(box_id)
-    if before is not None and before.standing is not Standing.GONE:
+    if before is not None:
         _check_none_is_left(before, interfaces)
     for other in hosted.values():
         if other.box_id != box_id and not other.is_forgotten:
@@ -63,7 +63,8 @@ def surroundings_of(shared: Shared, boxes: Iterable[Hosted]) -> Surroundings:
 def _check_none_is_left(before: Hosted, interfaces: Sequence[Interface]) -> None:
     """A box that moves would leave its old interface unpoliced, with itself perhaps still on it."""
     taken = {one.name for one in interfaces} | {one.index for one in interfaces}
-    left = [one.name for one in before.interfaces if not {one.name, one.index} & taken]
+    there = [one for one in before.interfaces if not one.is_gone]
+    left = [one.name for one in there if not {one.name, one.index} & taken]
     if left:
         raise CannotAttach(
             f"box {before.box_id} is attached at {', '.join(sorted(left))}; detach it first"
@@ -77,7 +78,7 @@ def _check_apart(other: Hosted, interfaces: Sequence[Interface]) -> None:
     for theirs in other.interfaces:
         if theirs.name in names:
             raise CannotAttach(f"{theirs.name} belongs to box {other.box_id}; detach that first")
-        if other.standing is Standing.GONE:
+        if theirs.is_gone:
             continue
         if theirs.index in indexes:
             raise CannotAttach(f"this was {theirs.name} of box {other.box_id}; detach that first")
