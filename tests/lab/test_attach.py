@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.agent_process import Site, eventually, site
+from fakes.agent_process import Site, eventually, limited_to_its_unit, site
 from fakes.server_process import environment
 from lab.namespaces import Namespace, add_address, add_route, join
 from lab.network import NODE, Box, Lab
@@ -297,12 +297,8 @@ def test_an_agent_without_privileges_says_what_it_needs(here: Site) -> None:
 
 
 def test_the_capabilities_of_the_documented_unit_are_enough(here: Site) -> None:
-    """docs/nodes.md"""
     here.agent.signal(signal.SIGTERM)
-    wanted = "-all,+net_admin,+net_raw,+sys_admin,+dac_read_search"
-    enter, command = here.agent.command()[:4], here.agent.command()[4:]
-    limited = [*enter, "setpriv", f"--bounding-set={wanted}", "--no-new-privs", *command]
-    here.agent.start(command=limited)
+    here.agent.start(command=limited_to_its_unit(here.agent.command()))
     box = here.box("b1", "--allow-cidr", "1.0.0.0/8")
     assert reaches(box, OUTSIDE)
     assert not reaches(box, "2.2.2.2")
