@@ -34,9 +34,11 @@ from boxwall_agent.mending import Mender
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
+from boxwall_agent.nfqueue import dropped
 from boxwall_agent.nft.batch import Batch
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.layout import LOG_GROUP
+from boxwall_agent.nft.naming import QUEUE
 from boxwall_agent.poking import Poker, RawSender
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.refusals import Refusals
@@ -166,7 +168,9 @@ def _monitor(
         return
     metrics.in_contact.set_function(lambda: sync.in_contact)
     metrics.registry.register(
-        NodeCollector(stack.enter_context(open_nftables()), lambda: agent.hosted)
+        NodeCollector(
+            stack.enter_context(open_nftables()), lambda: agent.hosted, lambda: dropped(QUEUE)
+        )
     )
     host, port = config.metrics_listen
     try:

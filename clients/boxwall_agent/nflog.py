@@ -40,6 +40,9 @@ _GATHERED: Final = 32
 _GATHER_TIME: Final = 5
 """Hundredths of a second that a record waits for others."""
 
+_AT_A_TIME: Final = 4
+"""Messages."""
+
 _BUFFER: Final = 8 << 20
 
 
@@ -86,8 +89,10 @@ class LogGroup:
         self.socket.close()
 
     def read(self) -> Iterator[Logged]:
-        """Yield what has come."""
-        while True:
+        """Yield what has come; of very much a part: the event loop has others to serve. What is
+        left makes the socket readable.
+        """
+        for _ in range(_AT_A_TIME):
             try:
                 data = self.socket.recv(1 << 18)
             except BlockingIOError:

@@ -72,6 +72,16 @@ def test_records_that_were_lost_are_lost_and_the_rest_is_read() -> None:
     assert [one.prefix for one in group.read()] == ["a", "b"]
 
 
+def test_of_very_much_a_part_is_read_and_nothing_is_lost() -> None:
+    """A thousand boxes that are refused must not keep the agent from closing one."""
+    group, fake = opened(*(record(text(10, f"p{number}")) for number in range(100)))
+    first = [one.prefix for one in group.read()]
+    assert 0 < len(first) < 50
+    while fake.answers:
+        first += [one.prefix for one in group.read()]
+    assert first == [f"p{number}" for number in range(100)]
+
+
 def test_what_is_no_record_is_passed_over() -> None:
     group, _ = opened(acknowledgement(1), record(text(10, "a")))
     assert [one.prefix for one in group.read()] == ["a"]
