@@ -35,7 +35,7 @@ from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
 from boxwall_agent.nfqueue import dropped
-from boxwall_agent.nft.batch import Batch
+from boxwall_agent.nft.batch import BRIDGE, INET, Batch
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.layout import LOG_GROUP
 from boxwall_agent.nft.naming import QUEUE
@@ -127,12 +127,13 @@ def _displaced(stack: AsyncExitStack, nft: Nftables) -> bytes | None:
 
 
 def _tidy(nft: Nftables, enforcer: Enforcer) -> None:
-    """A node without boxes needs no table. With boxes, the table is what holds."""
+    """A node without boxes needs no tables. With boxes, the tables are what holds."""
     if not enforcer.hosted:
-        batch = Batch()
-        batch.delete_table()
-        with contextlib.suppress(KernelError):
-            nft.commit(batch)
+        for family in (BRIDGE, INET):
+            batch = Batch(family=family)
+            batch.delete_table()
+            with contextlib.suppress(KernelError):
+                nft.commit(batch)
 
 
 def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, state: State) -> Sync:

@@ -34,6 +34,20 @@ class Switch(Protocol):
         """Let nothing pass the interface. Needs no memory; raises nothing."""
 
 
+class Ports(Protocol):
+    """What holds back interfaces that are made ports of a bridge."""
+
+    def keep(self, indexes: Set[int]) -> None:
+        """Let nothing pass by these while they are ports. Raises nothing."""
+
+
+class Unguarded:
+    """Nothing does."""
+
+    def keep(self, indexes: Set[int]) -> None:
+        """Do nothing."""
+
+
 class Enforcer:
     """The boxes of this node, and the kernel's table for them."""
 
@@ -43,8 +57,10 @@ class Enforcer:
         grants: GrantPool,
         switch: Switch,
         bounds: LeaseBounds = LeaseBounds(),
+        ports: Ports = Unguarded(),
     ) -> None:
         self._in_force = in_force
+        self._ports = ports
         self._grants = grants
         self._switch = switch
         self._hosted: dict[str, Hosted] = {}
@@ -118,6 +134,7 @@ class Enforcer:
                     before = restored.rules_before(interface, one.policy, self._seals.of(one))
                 rules[interface.name] = self._rules(one, interface, before)
         self._in_force.install(rules, slots, replace_table=restored is not None)
+        self._ports.keep(self._by_index.keys())
 
     def is_in_force(self) -> bool:
         """Whether the kernel holds what it should."""
@@ -171,6 +188,7 @@ class Enforcer:
         }
         self._hosted[box_id] = hosted
         self._places_changed()
+        self._ports.keep(self._by_index.keys())
         return hosted
 
     def detach(self, box_id: str) -> Hosted | None:
@@ -190,6 +208,7 @@ class Enforcer:
             del self._hosted[box_id]
             self.leasing.drop(box_id)
             self._places_changed()
+            self._ports.keep(self._by_index.keys())
         return hosted
 
     def take_down(self, link: Link) -> None:
@@ -247,6 +266,7 @@ class Enforcer:
         self._hosted.update((hosted.box_id, hosted) for hosted in done)
         if has_moved:
             self._places_changed()
+            self._ports.keep(self._by_index.keys())
         return done
 
     def _put_each(self, boxes: Sequence[Hosted], exc: AgentError) -> list[Hosted]:

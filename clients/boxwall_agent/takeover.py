@@ -12,7 +12,7 @@ import structlog
 from boxwall.policy import Address
 from boxwall_agent import conntrack
 from boxwall_agent.config import AgentConfig
-from boxwall_agent.enforcer import Enforcer, Switch
+from boxwall_agent.enforcer import Enforcer, Ports, Switch, Unguarded
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
@@ -21,6 +21,7 @@ from boxwall_agent.link_news import Link
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables
 from boxwall_agent.nft.naming import Naming
+from boxwall_agent.port_guard import PortGuard
 from boxwall_agent.restored import Restored
 from boxwall_agent.rtnetlink import links, node_addresses
 from boxwall_agent.state import State
@@ -78,7 +79,8 @@ async def take_over(
     for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
         try:
             in_force = InForce(nft, Table(shared), flags)
-            return resume(state, in_force, switch, found, config.leases)
+            ports = PortGuard(nft, flags)
+            return resume(state, in_force, switch, found, config.leases, ports)
         except KernelRejected as exc:
             if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
                 _log.warning("table_without_owner", reason="the kernel is older than 6.9")
@@ -93,6 +95,7 @@ def resume(
     switch: Switch,
     found: Found,
     bounds: LeaseBounds = LeaseBounds(),
+    ports: Ports = Unguarded(),
 ) -> Enforcer:
     """Go on from what is remembered and what was found. Raises KernelError, StateUnusable."""
     leases = state.leases()
@@ -101,7 +104,7 @@ def resume(
         state.hosted(), found.restored, found.existing, is_same_place=state.is_of_this_place
     )
     grants = GrantPool(taken, partial(_grants_in_use, in_force))
-    enforcer = Enforcer(in_force, grants, switch, bounds)
+    enforcer = Enforcer(in_force, grants, switch, bounds, ports)
     enforcer.start(hosted, found.restored, leases=leases)
     for one in hosted:
         if one.is_forgotten:

@@ -112,6 +112,8 @@ def test_a_bridge_that_took_a_boxs_interface_while_no_agent_ran_passes_nothing_o
     box = here.box("b1", "--mode", "deny-all")
     here.agent.close()
     bridged(here.lab, box)
+    # The kernel alone: nobody has heard of it yet.
+    assert not reaches(box, OUTSIDE)
     here.agent.start()
     eventually(lambda: box_of(here)["state"], "closed".__eq__)
     eventually(lambda: is_up(here.lab, box.interface_name), False.__eq__)
