@@ -29,6 +29,11 @@ _UNENFORCEABLE: Final = {
     "ipvtap": "its packets reach the network below without passing the node's rules",
     "bridge": "attach the boxes' own links, not the bridge",
 }
+_TUNNELS: Final = ("sit", "ipip", "ip6tnl", "vti", "vti6", "gre", "gretap", "ip6gre", "ip6gretap")
+_WITHIN: Final = frozenset(("veth", "dummy", "ifb", "bridge", "vlan", *_TUNNELS))
+"""Kinds whose other end, if they have one, is in their own namespace unless they say another. Some
+are in every new namespace, once a module is loaded. Not so tun: its other end is a program."""
+
 _MOST_FOUND: Final = 64
 """Addresses of one link that are taken for the box's, at most."""
 
@@ -72,7 +77,8 @@ def _find_by_name(place: Place) -> Interface:
     with IPRoute() as link:
         found = _link_named(link, place.interface)
         _check_enforceable(link, found)
-        addresses = place.addresses or tuple(_addresses_routed_to(link, found))
+        routed = dict.fromkeys(_addresses_routed_to(link, found))
+        addresses = place.addresses or tuple(routed)
     if not addresses:
         raise CannotAttach(
             f"the node has no route that says which addresses are behind {place.interface}; "
@@ -133,14 +139,14 @@ def _found_at(link: IPRoute, end: _End, namespace: int | None, place: Place) -> 
 
 
 def _ends_inside(path: str, node: int) -> Iterator[_End]:
-    """The ends of links, but loopback, in the namespace where this runs."""
+    """The ends of links that lead out of the namespace where this runs."""
     # Not IPRoute(netns=...): it forks, which a process that uses gRPC must not.
     with IPRoute() as link:
         number = _number_of(link, node)
         for one in link.get_links():
-            if one["flags"] & _LOOPBACK:
-                continue
             kind = _kind(one)
+            if one["flags"] & _LOOPBACK or _stays_inside(one, kind):
+                continue
             if kind not in ("veth", ""):
                 raise CannotAttach(f"{one.get('ifname')} in {path} is a {kind}: {_why(kind)}")
             addresses = tuple(
@@ -150,6 +156,11 @@ def _ends_inside(path: str, node: int) -> Iterator[_End]:
             )
             ends_here = number is not None and one.get("link_netnsid") == number
             yield _End(one["index"], one.get("link") if ends_here else None, addresses)
+
+
+def _stays_inside(found: Any, kind: str) -> bool:
+    """Whether all that the link carries comes and goes by other links of its namespace."""
+    return kind in _WITHIN and found.get("link_netnsid") is None
 
 
 def _number_of(link: IPRoute, namespace: int) -> int | None:

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.agent_process import Site, eventually, limited_to_its_unit, site
 from fakes.server_process import environment
-from lab.namespaces import Namespace, add_address, add_route, join
+from lab.namespaces import Namespace, add_address, add_route, join, know_neighbour
 from lab.network import NODE, Box, Lab
 from lab.servers import Echo, reaches
 
@@ -109,6 +109,7 @@ def test_an_address_with_a_peer_is_ones_own_and_not_the_peers(here: Site) -> Non
     here_and_there = ("46.0.0.1", "peer", "46.0.0.9/32", "dev", "uplink")
     add = ("ip", "-n", here.lab.node.name, "addr", "add", *here_and_there)
     subprocess.run(add, check=True, timeout=10)
+    know_neighbour(here.lab.node, "uplink", "46.0.0.9", here.lab.internet.mac_of("node"))
     box = here.lab.box()
     replaced = ("addr", "replace", box.addresses[0], "peer", f"{box.gateways[0]}/32", "dev", "eth0")
     for change in (("addr", "flush", "dev", "eth0", "scope", "global"), replaced):
@@ -160,6 +161,19 @@ def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
     attached = here.must("attach", "b1", "--netns", box.name)
     assert attached["interface"] == f"{box.interface_name}, second"
     assert "10.88.0.2" in attached["addresses"]
+
+
+def test_links_that_stay_within_a_namespace_are_its_own_affair(here: Site) -> None:
+    """As they are where a box runs containers of its own."""
+    box = here.lab.box()
+    for name in ("br0", "one"):
+        more = ("bridge",) if name == "br0" else ("veth", "peer", "name", "other")
+        made = ("ip", "-n", box.name, "link", "add", name, "type", *more)
+        subprocess.run(made, check=True, timeout=10)
+    here.must("box", "create", "--id", "b1", "--mode", "deny-all")
+    attached = here.must("attach", "b1", "--netns", box.name)
+    assert attached["interface"] == box.interface_name
+    assert not reaches(box, OUTSIDE)
 
 
 def test_the_other_end_of_a_link_is_looked_for_in_the_nodes_namespace_only(

@@ -134,6 +134,8 @@ def test_what_is_laid_upon_a_boxs_interface_passes_nothing_on(here: Site) -> Non
     assert done.returncode == 1
     assert "remove upper0" in done.stderr
     ip(here.lab, "link", "del", "upper0")
+    for gateway, plen in zip(box.gateways, (30, 126), strict=True):
+        ip(here.lab, "addr", "add", f"{gateway}/{plen}", "dev", box.interface_name)
     here.must("attach", "b1", "--netns", box.name)
 
 
