@@ -238,13 +238,16 @@ class Agent:
         for hosted in closed:
             self._tell(self._changed_box(hosted, granted[hosted.box_id]))
 
-    def node_has(self, addresses: frozenset[Address]) -> None:
-        """The node's own addresses are these now."""
+    def node_has(self, addresses: frozenset[Address]) -> bool:
+        """The node's own addresses are these now. False: the kernel could not be told."""
         try:
             self._enforcer.node_has(addresses)
         except KernelError as exc:
-            # Packets to the node itself are refused by the input chain whatever their address.
+            # Packets to the node itself are refused by the input chain whatever their address; what
+            # somebody's DNAT leads elsewhere is not.
             _log.error("node_addresses_not_updated", error=str(exc))
+            return False
+        return True
 
     @property
     def is_in_doubt(self) -> bool:

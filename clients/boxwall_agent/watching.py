@@ -5,6 +5,7 @@ look, so that one that is lost costs a look, not a leak.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -72,16 +73,19 @@ class NodeWatch:
                 _log.error("node_not_looked_at", error=str(exc))
                 await asyncio.sleep(_RETRY)
                 continue
-            self._agent.node_has(addresses | self._more)
+            is_told = self._agent.node_has(addresses | self._more)
             for link in found.values():
                 if link.index in known or link.lower in known:
                     self._agent.link_is(link)
             for index in known - found.keys():
                 self._agent.interface_gone(index)
-            await self._until_something_changes()
+            await self._until_something_changes(None if is_told else _RETRY)
 
-    async def _until_something_changes(self) -> None:
-        await _readable(self._socket, self._look_now)
+    async def _until_something_changes(self, longest: float | None) -> None:
+        """`longest`: seconds; None: however long it takes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                await _readable(self._socket, self._look_now)
         while True:
             try:
                 data = self._socket.recv(65536)

@@ -35,6 +35,8 @@ class FakeAgent:
         self.on_attached: Callable[[], None] = lambda: None
         self.gone: list[int] = []
         self.addresses: list[frozenset[Address]] = []
+        self.untold = 0
+        """So often the kernel cannot be told the node's addresses."""
         self.indexes: frozenset[int] = frozenset()
         self.told = asyncio.Event()
 
@@ -60,8 +62,13 @@ class FakeAgent:
     def interface_indexes(self) -> frozenset[int]:
         return self.indexes
 
-    def node_has(self, addresses: frozenset[Address]) -> None:
+    def node_has(self, addresses: frozenset[Address]) -> bool:
         self.addresses.append(addresses)
+        if self.untold:
+            self.untold -= 1
+            return False
+        self.told.set()
+        return True
 
 
 def change(
@@ -298,6 +305,22 @@ async def test_what_lies_upon_a_boxs_interface_is_found_by_a_look(fake: FakeNetl
                 await agent.told.wait()
             running.cancel()
     assert agent.links == [others[3], upper]
+
+
+async def test_addresses_that_the_kernel_was_not_told_are_told_again(
+    fake: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_RETRY", 0)
+    monkeypatch.setattr(watching, "_look", lambda: (frozenset(), {}))
+    agent = FakeAgent()
+    agent.untold = 2
+    watch = node_watch(fake, agent, "192.0.2.1")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run())
+        async with asyncio.timeout(20):
+            await agent.told.wait()
+        running.cancel()
+    assert agent.addresses == [frozenset((Address.parse("192.0.2.1"),))] * 3
 
 
 async def test_a_look_that_fails_closes_no_box_and_is_repeated(
