@@ -1,6 +1,7 @@
 """Attaching: what is refused and why, and that what is refused is closed."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -316,6 +317,26 @@ def test_the_capabilities_of_the_documented_unit_are_enough(here: Site) -> None:
     box = here.box("b1", "--allow-cidr", "1.0.0.0/8")
     assert reaches(box, OUTSIDE)
     assert not reaches(box, "2.2.2.2")
+
+
+def test_who_started_the_agent_is_told_when_what_it_remembers_is_in_force(
+    here: Site, tmp_path: Path
+) -> None:
+    """With Type=notify what is ordered after it starts then."""
+    box = here.box("b1", "--mode", "deny-all")
+    here.agent.signal(signal.SIGKILL)
+    for family in ("inet", "bridge"):
+        deleted = ("ip", "netns", "exec", here.lab.node.name, "nft", "delete", "table", family)
+        subprocess.run([*deleted, "boxwall"], check=True, timeout=10)
+    assert reaches(box, OUTSIDE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        enter, command = here.agent.command()[:4], here.agent.command()[4:]
+        told = f"NOTIFY_SOCKET={tmp_path / 'notify'}"
+        here.agent.start(command=[*enter, "env", told, *command])
+        assert manager.recv(64) == b"READY=1"
+    assert not reaches(box, OUTSIDE)
 
 
 def again(lab: Lab, box: Box) -> None:
