@@ -79,6 +79,9 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         switch = LinkSwitch()
         stack.callback(switch.close)
         found = found_table(nft)
+        # Only one program can listen, so this also keeps a second agent from the table, on kernels
+        # that know no owners of tables.
+        refused = stack.enter_context(closing(LogGroup(LOG_GROUP)))
         names = _names(stack, config, state, nft)
         naming = None if names is None else names.naming
         displaced = _displaced(stack, nft)
@@ -95,7 +98,8 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
             sync.run,
             refusals.run,
             *_watches(stack, config, agent, nft, metrics),
-            *_observers(stack, enforcer, agent, sync, refusals, poker, metrics),
+            Recorder(refused, enforcer, refusals).run,
+            *_observers(enforcer, agent, sync, poker, metrics),
             *_serve_names(names, agent, enforcer, refusals, poker),
         ]
         _monitor(stack, config, agent, sync, metrics)
@@ -209,18 +213,9 @@ def _serve_names(
 
 
 def _observers(
-    stack: AsyncExitStack,
-    enforcer: Enforcer,
-    agent: Agent,
-    sync: Sync,
-    refusals: Refusals,
-    poker: Poker,
-    metrics: Metrics,
+    enforcer: Enforcer, agent: Agent, sync: Sync, poker: Poker, metrics: Metrics
 ) -> list[Chore]:
-    """What looks at packets and connections, and reports."""
-    refused = LogGroup(LOG_GROUP)
-    stack.callback(refused.close)
-    recorder = Recorder(refused, enforcer, refusals)
+    """What looks at connections, and reports."""
 
     def report(results: Sequence[Result]) -> None:
         metrics.connections.labels("kept").inc(sum(one.connections_kept for one in results))
@@ -230,7 +225,7 @@ def _observers(
     auditor = Auditor(enforcer, poker.poke, report)
     agent.on_changed.append(auditor.note)
     crowding = Crowding(enforcer, enforcer.per_box.connections)
-    return [recorder.run, auditor.run, crowding.run, LeaseKeeper(agent).run]
+    return [auditor.run, crowding.run, LeaseKeeper(agent).run]
 
 
 async def _serve(stack: AsyncExitStack, api: LocalApi, path: Path) -> None:

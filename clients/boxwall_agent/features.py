@@ -65,7 +65,7 @@ def features() -> Iterator[Feature]:
     with nft:
         yield _feature(nft, "rules", _whole_table, _RULES, is_needed=True)
         yield _feature(nft, "table owner", _owned_table, _OWNER, is_needed=False)
-        yield _feature(nft, "records", _records, _RECORDS, is_needed=False)
+        yield _feature(nft, "records", _records, _RECORDS, is_needed=True)
         yield _feature(nft, "bridge ports", add_guard, _PORTS, is_needed=False, family=BRIDGE)
         yield _reading(nft)
         yield _checksums(nft)
@@ -82,7 +82,7 @@ _OWNER: Final = (
 )
 _RECORDS: Final = (
     "refused packets are told one by one (NFLOG)",
-    "load nfnetlink_log; without, refusals are only counted",
+    "load nft_log and nfnetlink_log",
 )
 
 

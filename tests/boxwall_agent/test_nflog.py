@@ -45,7 +45,11 @@ def test_it_binds_and_takes_the_beginnings_of_packets() -> None:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.EBUSY, "another program listens"), (errno.EPERM, "Operation not permitted")],
+    [
+        (errno.EBUSY, "another program listens"),
+        (errno.EPERM, "another agent"),
+        (errno.ENOMEM, "Cannot allocate"),
+    ],
 )
 def test_a_group_that_cannot_be_had_is_told_and_closed(number: int, said: str) -> None:
     fake = FakeNetlink([acknowledgement(1), acknowledgement(1, number)])

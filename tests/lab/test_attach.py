@@ -5,13 +5,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from boxwall_agent.nflog import LogGroup
+from boxwall_agent.nft.layout import LOG_GROUP
 from fakes.agent_process import Site, eventually, limited_to_its_unit, site
 from fakes.server_process import environment
-from lab.namespaces import Namespace, add_address, add_route, join, know_neighbour
+from lab.namespaces import Namespace, add_address, add_route, inside, join, know_neighbour
 from lab.network import NODE, Box, Lab
 from lab.servers import Echo, reaches
 
@@ -289,6 +292,20 @@ def test_a_second_agent_is_refused(here: Site, tmp_path: Path) -> None:
     done = subprocess.run(other, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1, done
     assert "another agent" in done.stderr
+
+
+def test_where_tables_have_no_owners_a_second_agent_takes_nothing(
+    here: Site, tmp_path: Path
+) -> None:
+    """Only one program can listen to the kernel's records; here it is not an agent that does."""
+    box = here.box("b1", "--mode", "allow-all")
+    here.agent.signal(signal.SIGKILL)
+    with inside(here.lab.node.name), closing(LogGroup(LOG_GROUP)):
+        other = (*here.agent.command(), "--state-dir", str(tmp_path / "other"))
+        done = subprocess.run(other, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1, done
+    assert "another agent perhaps" in done.stderr
+    assert reaches(box, OUTSIDE)
 
 
 def test_a_table_that_somebody_else_made_is_refused(lab: Lab, tmp_path: Path) -> None:
