@@ -31,6 +31,11 @@ from boxwall_agent.wanted import at_start
 _NOT_KNOWN: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 """What a kernel answers to table flags that it does not know."""
 
+_READ_TWICE: Final = ("boxes", "hosted")
+"""A set that has just grown is moved to more room by a worker of the kernel, and a list that is
+read meanwhile lacks elements. What lacks in others cuts a connection; in these it would free a box.
+"""
+
 _log = structlog.get_logger()
 
 
@@ -65,7 +70,8 @@ async def take_over(
         raise KernelUnusable(f"{exc}; load the module nf_conntrack_netlink") from exc
     restored = None
     if table is not None:
-        restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))
+        names = (*nft.set_names(), *_READ_TWICE)
+        restored = Restored.of(e for name in names for e in nft.elements(name))
     shared = Shared(
         per_box=config.per_box,
         blocked=config.blocked,
