@@ -12,7 +12,6 @@ from typing import Any, Final
 import click
 import structlog
 
-from boxwall.file_limit import raise_file_limit
 from boxwall.logs import LEVELS, configure_logs
 from boxwall.policy import EntryError
 from boxwall.sdk.endpoint import endpoint
@@ -123,7 +122,6 @@ def _allow_many_files() -> None:
 
 
 async def _run(config: AgentConfig) -> None:
-    raise_file_limit()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import resource
 import signal
 import sqlite3
 import sys
@@ -14,7 +15,6 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 import structlog
 
-from boxwall.file_limit import raise_file_limit
 from boxwall.logs import LEVELS, configure_logs
 from boxwall.policy import Limits, Mode
 from boxwall_server.app import running
@@ -296,7 +296,9 @@ def stop_signal() -> asyncio.Event:
 def tune_process() -> None:
     """Make a process that has started ready for many connections."""
     _calm_collector()
-    raise_file_limit()
+    # Each connection is a file; 1,024 is usual, and the most that the system lets us have is more.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _calm_collector() -> None:

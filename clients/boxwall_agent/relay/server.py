@@ -8,7 +8,6 @@ import struct
 from collections import Counter
 from typing import Final, Protocol
 
-from boxwall.file_limit import file_limit
 from boxwall.policy import Address
 from boxwall_agent.relay.connection import Boxes, Relayed
 from boxwall_agent.relay.streams import Stream
@@ -19,14 +18,7 @@ _ORIGINAL_DESTINATION: Final = 80
 _SOCKADDR_IN: Final = struct.Struct(">2xH4s8x")
 _SOCKADDR_IN6: Final = struct.Struct(">2xH4x16s4x")
 _OF_A_BOX: Final = 512
-"""Connections at once, at most."""
-
-_SHARE: Final = 4
-"""One box may have one part in so many of what all may have together."""
-
-_FILES_EACH: Final = 2
-_SHARE_OF_FILES: Final = 2
-"""One part in so many of the process's files is for the relay; the others must do their work."""
+"""Connections at once."""
 
 _FILES_OF_ONE: Final = 2
 
@@ -44,10 +36,8 @@ class Hosts(Boxes, Protocol):
 class RelayServer:
     """Listens on every address of the node."""
 
-    def __init__(self, boxes: Hosts, port: int = 0, *, most: int = 0) -> None:
-        """`port`: taken if it is free, else any. `most`: connections of all boxes; 0: as many as
-        the files of this process allow. Raises OSError.
-        """
+    def __init__(self, boxes: Hosts, port: int = 0) -> None:
+        """`port`: taken if it is free, else any. Raises OSError."""
         self._boxes = boxes
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._in_all = files // _FILES_OF_ONE // 2
@@ -55,8 +45,6 @@ class RelayServer:
         self._sockets = _listening(port)
         self._relayed: set[Relayed] = set()
         self._of_box: Counter[str] = Counter()
-        self._most = most or file_limit() // (_FILES_EACH * _SHARE_OF_FILES)
-        self._most_of_a_box = min(_OF_A_BOX, max(self._most // _SHARE, 1))
 
     @property
     def port(self) -> int:
@@ -102,11 +90,6 @@ class RelayServer:
         finally:
             self._relayed.discard(relayed)
             self._of_box[box_id] -= 1
-            if not self._of_box[box_id]:
-                del self._of_box[box_id]
-
-    def _has_room(self, box_id: str) -> bool:
-        return self._of_box[box_id] < self._most_of_a_box and len(self._relayed) < self._most
 
     def _has_room(self, box_id: str) -> bool:
         """Relayed connections leave half of the files that this process may open to others."""
