@@ -47,7 +47,8 @@ CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sql
 # On the host's network, with the two capabilities that nf_tables and raw packets need:
 #   docker run --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add DAC_OVERRIDE \
 #       -v /run/boxwall:/run/boxwall -v /var/lib/boxwall:/var/lib/boxwall boxwall-agent agent --server HOST:PORT
-# `attach --interface` needs no more; `attach --netns` also --cap-add SYS_ADMIN and -v /run/netns:/run/netns.
+# `attach --interface` needs no more; `attach --netns` also --cap-add SYS_ADMIN and -v /run/netns:/run/netns:rslave (without
+# rslave, what `ip netns add` makes later is an empty file in here; the folder must be there before: `ip netns add` makes it).
 FROM ${BASE} AS agent
 COPY --from=builder /opt/boxwall-agent /opt/boxwall
 ENV PATH=/opt/boxwall/bin:$PATH PYTHONUNBUFFERED=1

@@ -202,25 +202,29 @@ class Agent:
     # From the kernel.
 
     def interface_indexes(self) -> frozenset[int]:
-        """The interfaces of all boxes."""
+        """The interfaces of all boxes, as far as they are there."""
         boxes = self._enforcer.hosted.values()
-        return frozenset(interface.index for one in boxes for interface in one.interfaces)
+        indexes = {interface.index for one in boxes for interface in one.interfaces}
+        return frozenset(indexes - {0})
 
     def interface_gone(self, index: int) -> None:
         """An interface was removed."""
         self._close_by_node(without_interface(self.hosted, index))
 
     def link_is(self, link: Link) -> None:
-        """An interface of the node is so now. If it is a box's, it must be as it was attached.
+        """An interface of the node is so now. If it is a box's, it must be as it was attached, and
+        none may lie upon a box's.
 
         A renamed interface stays policed by its index. What comes by a port has the index of what
-        it is a port of, so a port is taken down: nothing else stops it.
+        it is a port of, and what comes by a VLAN that of the VLAN, so these are taken down: nothing
+        else stops it.
         """
-        hosted = self._enforcer.hosted_on(link.index)
-        if hosted is not None and hosted.standing is not Standing.GONE:
-            if link.master and link.is_up:
-                self._enforcer.take_down(link)
-            self._close_by_node(as_linked(hosted, link))
+        hosted, below = (self._enforcer.hosted_on(one) for one in (link.index, link.lower))
+        if link.is_up and (below or (hosted and link.master)):
+            self._enforcer.take_down(link)
+        for one in (hosted, below):
+            if one is not None:
+                self._close_by_node(as_linked(one, link))
 
     def _close_by_node(self, wanted: Sequence[Hosted]) -> None:
         if not wanted:
@@ -234,13 +238,16 @@ class Agent:
         for hosted in closed:
             self._tell(self._changed_box(hosted, granted[hosted.box_id]))
 
-    def node_has(self, addresses: frozenset[Address]) -> None:
-        """The node's own addresses are these now."""
+    def node_has(self, addresses: frozenset[Address]) -> bool:
+        """The node's own addresses are these now. False: the kernel could not be told."""
         try:
             self._enforcer.node_has(addresses)
         except KernelError as exc:
-            # Packets to the node itself are refused by the input chain whatever their address.
+            # Packets to the node itself are refused by the input chain whatever their address; what
+            # somebody's DNAT leads elsewhere is not.
             _log.error("node_addresses_not_updated", error=str(exc))
+            return False
+        return True
 
     @property
     def is_in_doubt(self) -> bool:

@@ -34,9 +34,11 @@ from boxwall_agent.mending import Mender
 from boxwall_agent.metrics import Metrics, NodeCollector
 from boxwall_agent.naming import NameService, open_name_service
 from boxwall_agent.nflog import LogGroup
-from boxwall_agent.nft.batch import Batch
+from boxwall_agent.nfqueue import dropped
+from boxwall_agent.nft.batch import BRIDGE, INET, Batch
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.layout import LOG_GROUP
+from boxwall_agent.nft.naming import QUEUE
 from boxwall_agent.poking import Poker, RawSender
 from boxwall_agent.recorder import Recorder
 from boxwall_agent.refusals import Refusals
@@ -77,6 +79,9 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
         switch = LinkSwitch()
         stack.callback(switch.close)
         found = found_table(nft)
+        # Only one program can listen, so this also keeps a second agent from the table, on kernels
+        # that know no owners of tables.
+        refused = stack.enter_context(closing(LogGroup(LOG_GROUP)))
         names = _names(stack, config, state, nft)
         naming = None if names is None else names.naming
         displaced = _displaced(stack, nft)
@@ -93,7 +98,8 @@ async def running(config: AgentConfig) -> AsyncIterator[App]:
             sync.run,
             refusals.run,
             *_watches(stack, config, agent, nft, metrics),
-            *_observers(stack, enforcer, agent, sync, refusals, poker, metrics),
+            Recorder(refused, enforcer, refusals).run,
+            *_observers(enforcer, agent, sync, poker, metrics),
             *_serve_names(names, agent, enforcer, refusals, poker),
         ]
         _monitor(stack, config, agent, sync, metrics)
@@ -125,12 +131,13 @@ def _displaced(stack: AsyncExitStack, nft: Nftables) -> bytes | None:
 
 
 def _tidy(nft: Nftables, enforcer: Enforcer) -> None:
-    """A node without boxes needs no table. With boxes, the table is what holds."""
+    """A node without boxes needs no tables. With boxes, the tables are what holds."""
     if not enforcer.hosted:
-        batch = Batch()
-        batch.delete_table()
-        with contextlib.suppress(KernelError):
-            nft.commit(batch)
+        for family in (BRIDGE, INET):
+            batch = Batch(family=family)
+            batch.delete_table()
+            with contextlib.suppress(KernelError):
+                nft.commit(batch)
 
 
 def _sync(stack: AsyncExitStack, config: AgentConfig, agent: Agent, state: State) -> Sync:
@@ -166,7 +173,9 @@ def _monitor(
         return
     metrics.in_contact.set_function(lambda: sync.in_contact)
     metrics.registry.register(
-        NodeCollector(stack.enter_context(open_nftables()), lambda: agent.hosted)
+        NodeCollector(
+            stack.enter_context(open_nftables()), lambda: agent.hosted, lambda: dropped(QUEUE)
+        )
     )
     host, port = config.metrics_listen
     try:
@@ -204,18 +213,9 @@ def _serve_names(
 
 
 def _observers(
-    stack: AsyncExitStack,
-    enforcer: Enforcer,
-    agent: Agent,
-    sync: Sync,
-    refusals: Refusals,
-    poker: Poker,
-    metrics: Metrics,
+    enforcer: Enforcer, agent: Agent, sync: Sync, poker: Poker, metrics: Metrics
 ) -> list[Chore]:
-    """What looks at packets and connections, and reports."""
-    refused = LogGroup(LOG_GROUP)
-    stack.callback(refused.close)
-    recorder = Recorder(refused, enforcer, refusals)
+    """What looks at connections, and reports."""
 
     def report(results: Sequence[Result]) -> None:
         metrics.connections.labels("kept").inc(sum(one.connections_kept for one in results))
@@ -225,7 +225,7 @@ def _observers(
     auditor = Auditor(enforcer, poker.poke, report)
     agent.on_changed.append(auditor.note)
     crowding = Crowding(enforcer, enforcer.per_box.connections)
-    return [recorder.run, auditor.run, crowding.run, LeaseKeeper(agent).run]
+    return [auditor.run, crowding.run, LeaseKeeper(agent).run]
 
 
 async def _serve(stack: AsyncExitStack, api: LocalApi, path: Path) -> None:

@@ -168,10 +168,13 @@ def grants() -> frozenset[int]:
 
 
 def _opened() -> socket.socket:
-    opened = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
-    )
-    opened.bind((0, 0))
+    try:
+        opened = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+        )
+        opened.bind((0, 0))
+    except OSError as exc:  # no file is left, among others
+        raise KernelUnsure(f"connection tracking cannot be asked: {exc.strerror}") from exc
     return opened
 
 

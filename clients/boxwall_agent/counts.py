@@ -1,6 +1,7 @@
 """How many packets of a box were refused: exact, counted by the kernel."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Final
 
@@ -13,6 +14,25 @@ COUNTERS: Final = ("refused", "spoofed", "limited", "dropped", "refused_in")
 
 _FEW: Final = 4
 """Boxes that are asked for one by one: a whole set has an element for each box of the node."""
+
+
+class Totals:
+    """Adds up what counters count, and never goes back: not when a box is detached and its counters
+    go, nor when the table is made anew and all begin at 0. Pure.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Mapping[bytes, int]] = {}
+        self._totals: Counter[str] = Counter()
+
+    def after(self, name: str, counted: Mapping[bytes, int]) -> int:
+        """Return all that the counters of the set `name` have counted, which say this now."""
+        before = self._seen.get(name, {})
+        for key, packets in counted.items():
+            grown = packets - before.get(key, 0)
+            self._totals[name] += packets if grown < 0 else grown
+        self._seen[name] = counted
+        return self._totals[name]
 
 
 class KernelCounts:

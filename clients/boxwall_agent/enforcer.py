@@ -20,7 +20,7 @@ from boxwall_agent.leasing import Leasing, slots_of
 from boxwall_agent.link_news import Link
 from boxwall_agent.nft.expressions import host32
 from boxwall_agent.nft.layout import PerBox
-from boxwall_agent.places import check_place, surroundings_of
+from boxwall_agent.places import check_addresses, check_place, surroundings_of
 from boxwall_agent.restored import Restored
 from boxwall_agent.ruleset import BoxRules, Interface, Slot, absent, closed, rules_of, sealed
 from boxwall_agent.seals import Seals
@@ -34,6 +34,20 @@ class Switch(Protocol):
         """Let nothing pass the interface. Needs no memory; raises nothing."""
 
 
+class Ports(Protocol):
+    """What holds back interfaces that are made ports of a bridge."""
+
+    def keep(self, indexes: Set[int]) -> None:
+        """Let nothing pass by these while they are ports. Raises nothing."""
+
+
+class Unguarded:
+    """Nothing does."""
+
+    def keep(self, indexes: Set[int]) -> None:
+        """Do nothing."""
+
+
 class Enforcer:
     """The boxes of this node, and the kernel's table for them."""
 
@@ -43,8 +57,10 @@ class Enforcer:
         grants: GrantPool,
         switch: Switch,
         bounds: LeaseBounds = LeaseBounds(),
+        ports: Ports = Unguarded(),
     ) -> None:
         self._in_force = in_force
+        self._ports = ports
         self._grants = grants
         self._switch = switch
         self._hosted: dict[str, Hosted] = {}
@@ -118,6 +134,7 @@ class Enforcer:
                     before = restored.rules_before(interface, one.policy, self._seals.of(one))
                 rules[interface.name] = self._rules(one, interface, before)
         self._in_force.install(rules, slots, replace_table=restored is not None)
+        self._ports.keep(self._by_index.keys())
 
     def is_in_force(self) -> bool:
         """Whether the kernel holds what it should."""
@@ -136,7 +153,7 @@ class Enforcer:
         """Police these interfaces as the box's; nothing passes until a policy comes.
 
         What is attached already, and in force, stays as it is. Raises CannotAttach if one is
-        another box's.
+        another box's, or an address can be no box's.
         """
         before = self._hosted.get(box_id)
         if (
@@ -145,6 +162,7 @@ class Enforcer:
             and before.standing is Standing.ENFORCED
         ):
             return before
+        check_addresses(interfaces, self._in_force.shared.node_addresses)
         check_place(self._hosted, box_id, interfaces)
         hosted = Hosted(box_id=box_id, interfaces=tuple(interfaces))
         changes: dict[str, BoxRules | None] = {}
@@ -170,6 +188,7 @@ class Enforcer:
         }
         self._hosted[box_id] = hosted
         self._places_changed()
+        self._ports.keep(self._by_index.keys())
         return hosted
 
     def detach(self, box_id: str) -> Hosted | None:
@@ -189,6 +208,7 @@ class Enforcer:
             del self._hosted[box_id]
             self.leasing.drop(box_id)
             self._places_changed()
+            self._ports.keep(self._by_index.keys())
         return hosted
 
     def take_down(self, link: Link) -> None:
@@ -220,14 +240,15 @@ class Enforcer:
         self._by_address = {
             address: hosted.box_id
             for hosted in self._hosted.values()
-            if hosted.standing is not Standing.GONE
             for interface in hosted.interfaces
+            if not interface.is_gone
             for address in interface.addresses
         }
         self._by_index = {
             interface.index: hosted.box_id
             for hosted in self._hosted.values()
             for interface in hosted.interfaces
+            if not interface.is_gone
         }
 
     def put(self, wanted: Iterable[Hosted]) -> Sequence[Hosted]:
@@ -241,7 +262,11 @@ class Enforcer:
             self._change(done)
         except AgentError as exc:
             done = self._put_each(done, exc)
+        has_moved = any(self._before(one).interfaces != one.interfaces for one in done)
         self._hosted.update((hosted.box_id, hosted) for hosted in done)
+        if has_moved:
+            self._places_changed()
+            self._ports.keep(self._by_index.keys())
         return done
 
     def _put_each(self, boxes: Sequence[Hosted], exc: AgentError) -> list[Hosted]:
@@ -273,7 +298,7 @@ class Enforcer:
         reasons = (hosted.message, str(exc), "the interface was taken down")
         failed = _failed(hosted, "; ".join(filter(None, reasons)))
         judged = self._judged(failed)
-        self._in_force.mean(self._rules_for([failed]), slots_of(failed, judged))
+        self._in_force.mean(self._rules_for([failed]), slots_of(self._before(failed), judged))
         self.leasing.adopt({failed.box_id: judged})
         return failed
 
@@ -282,9 +307,13 @@ class Enforcer:
         judged = {hosted.box_id: self._judged(hosted) for hosted in boxes}
         slots: dict[str, dict[Slot, bytes | None]] = {}
         for hosted in boxes:
-            slots |= slots_of(hosted, judged[hosted.box_id])
+            slots |= slots_of(self._before(hosted), judged[hosted.box_id])
         self._in_force.change(self._rules_for(boxes), slots)
         self.leasing.adopt(judged)
+
+    def _before(self, hosted: Hosted) -> Hosted:
+        """The box as it has been: its leases are at an interface that may have gone now."""
+        return self._hosted.get(hosted.box_id, hosted)
 
     def _judged(self, hosted: Hosted) -> LeasePlan:
         """What becomes of the box's leases. A new box with an old id inherits none."""
@@ -305,7 +334,7 @@ class Enforcer:
         return rules
 
     def _rules(self, hosted: Hosted, interface: Interface, before: BoxRules) -> BoxRules:
-        if hosted.standing is Standing.GONE:
+        if interface.is_gone:
             return absent(interface)
         if hosted.policy is None:
             return closed(interface)

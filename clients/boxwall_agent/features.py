@@ -15,7 +15,7 @@ from boxwall_agent.bpf.load import ProgramRefused, load_displaced_checksum
 from boxwall_agent.conntrack import connections
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.nft import layout
-from boxwall_agent.nft.batch import NEVER, Batch, TableFlags
+from boxwall_agent.nft.batch import BRIDGE, INET, NEVER, Batch, TableFlags
 from boxwall_agent.nft.expressions import (
     counter,
     log,
@@ -28,6 +28,7 @@ from boxwall_agent.nft.family import FAMILIES
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.nft.naming import QUEUE, Naming
 from boxwall_agent.nft.objects import Chain, Hook, HookPoint, Rule
+from boxwall_agent.port_guard import add_guard
 
 _TABLE: Final = "boxwall_rehearsal"
 _NO_QUEUE: Final = Naming(dns_port=53, relay_port=80, http_ports=(80,), queue=counter())
@@ -64,7 +65,8 @@ def features() -> Iterator[Feature]:
     with nft:
         yield _feature(nft, "rules", _whole_table, _RULES, is_needed=True)
         yield _feature(nft, "table owner", _owned_table, _OWNER, is_needed=False)
-        yield _feature(nft, "records", _records, _RECORDS, is_needed=False)
+        yield _feature(nft, "records", _records, _RECORDS, is_needed=True)
+        yield _feature(nft, "bridge ports", add_guard, _PORTS, is_needed=False, family=BRIDGE)
         yield _reading(nft)
         yield _checksums(nft)
         yield _conntrack()
@@ -80,7 +82,14 @@ _OWNER: Final = (
 )
 _RECORDS: Final = (
     "refused packets are told one by one (NFLOG)",
-    "load nfnetlink_log; without, refusals are only counted",
+    "load nft_log and nfnetlink_log",
+)
+
+
+_PORTS: Final = (
+    "a box's link that is made a port of a bridge passes nothing (family bridge)",
+    "load nf_tables_bridge, or use a kernel that has it; without, the agent takes such a link down "
+    "when it hears of it",
 )
 
 
@@ -91,8 +100,9 @@ def _feature(
     words: tuple[str, str],
     *,
     is_needed: bool,
+    family: int = INET,
 ) -> Feature:
-    lack = rehearse(nft, steps)
+    lack = rehearse(nft, steps, family)
     meaning, advice = words
     return Feature(
         name=name,
@@ -104,9 +114,9 @@ def _feature(
     )
 
 
-def rehearse(nft: Nftables, steps: Callable[[Batch], None]) -> str:
+def rehearse(nft: Nftables, steps: Callable[[Batch], None], family: int = INET) -> str:
     """Return what the kernel would refuse of a transaction. Empty: nothing. Changes nothing."""
-    batch = Batch(_TABLE)
+    batch = Batch(_TABLE, family=family)
     steps(batch)
     batch.fail()
     try:

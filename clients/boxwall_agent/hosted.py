@@ -33,7 +33,7 @@ class Standing(Enum):
     GONE = "gone"
     """Its interface is gone."""
     CHANGED = "changed"
-    """Its interface has another name, or is a port of something."""
+    """Its interface has another name, is a port of something, or something lies upon it."""
 
     @property
     def needs_attach(self) -> bool:
@@ -117,7 +117,14 @@ def after(hosted: Hosted, entry: Entry, *, enforces_names: bool) -> Hosted:
 
 
 def problem_of(interface: Interface, link: Link) -> str | None:
-    """Say why the link with the interface's index is not what was attached; None: it is."""
+    """Say why the box's interface is not what was attached, now that there is this link, which is
+    the interface itself or lies upon it; None: it is.
+    """
+    if link.lower == interface.index:
+        return (
+            f"{link.name} lies upon its interface {interface.name}, takes frames that the node's "
+            "rules do not see as the box's, and was taken down; remove it, and attach the box again"
+        )
     if link.master:
         return (
             f"its interface {link.name} became a port of interface {link.master}, which passes "

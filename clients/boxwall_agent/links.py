@@ -5,7 +5,7 @@ called in a thread.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +15,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from boxwall.policy import Address, EntryError
 from boxwall_agent.errors import CannotAttach
-from boxwall_agent.link_news import Link
 from boxwall_agent.netns import inside, opened
+from boxwall_agent.rtnetlink import links
 from boxwall_agent.ruleset import Interface
 
-_UP: Final = 0x1
 _LOOPBACK: Final = 0x8
-"""IFF_UP, IFF_LOOPBACK."""
+"""IFF_LOOPBACK."""
 
 _UNENFORCEABLE: Final = {
     "macvlan": "its frames reach the network below without passing the node's rules",
@@ -30,12 +29,23 @@ _UNENFORCEABLE: Final = {
     "ipvtap": "its packets reach the network below without passing the node's rules",
     "bridge": "attach the boxes' own links, not the bridge",
 }
+_TUNNELS: Final = ("sit", "ipip", "ip6tnl", "vti", "vti6", "gre", "gretap", "ip6gre", "ip6gretap")
+_WITHIN: Final = frozenset(("veth", "dummy", "ifb", "bridge", "vlan", *_TUNNELS))
+"""Kinds whose other end, if they have one, is in their own namespace unless they say another. Some
+are in every new namespace, once a module is loaded. Not so tun: its other end is a program."""
+
+_MOST_FOUND: Final = 64
+"""Addresses of one link that are taken for the box's, at most."""
+
 _WIDEST_LINK: Final = 8
 """Addresses of a network on the link that are taken for the box's, at most."""
 
 _OWN_NAMESPACE: Final = "/proc/thread-self/ns/net"
 _NO_NUMBER: Final = 0xFFFFFFFF
 """NETNSA_NSID_NOT_ASSIGNED: no link leads from the one namespace to the other."""
+
+_UNICAST: Final = 1
+"""RTN_UNICAST."""
 
 _GLOBAL_SCOPE: Final = 0
 _LINK_SCOPE: Final = 253
@@ -54,31 +64,27 @@ class Place:
 
 
 def find(place: Place) -> tuple[Interface, ...]:
-    """Return the interfaces of a box. Raises CannotAttach with the reason and what to do."""
-    if place.netns:
-        return _find_by_netns(place)
+    """Return the interfaces of a box. Raises CannotAttach with the reason and what to do, and
+    KernelError.
+    """
+    try:
+        return _find_by_netns(place) if place.netns else (_find_by_name(place),)
+    except (NetlinkError, OSError) as exc:
+        raise CannotAttach(f"it cannot be looked at: {exc}; try again") from exc
+
+
+def _find_by_name(place: Place) -> Interface:
     with IPRoute() as link:
         found = _link_named(link, place.interface)
         _check_enforceable(link, found)
-        addresses = place.addresses or tuple(_addresses_routed_to(link, found))
+        routed = dict.fromkeys(_addresses_routed_to(link, found))
+        addresses = place.addresses or tuple(routed)
     if not addresses:
         raise CannotAttach(
             f"the node has no route that says which addresses are behind {place.interface}; "
             "name them with --address"
         )
-    return (_interface(found, addresses, place),)
-
-
-def links() -> dict[int, Link]:
-    """Return every interface of the node, by index."""
-    with IPRoute() as link:
-        return {int(one["index"]): _link(one) for one in link.get_links()}
-
-
-def node_addresses() -> frozenset[Address]:
-    """Return every address of the node, on all interfaces."""
-    with IPRoute() as link:
-        return frozenset(Address.parse(one.get("address")) for one in link.get_addr())
+    return _interface(found, addresses, place)
 
 
 def _find_by_netns(place: Place) -> tuple[Interface, ...]:
@@ -121,6 +127,8 @@ def _found_at(link: IPRoute, end: _End, namespace: int | None, place: Place) -> 
             "what it carries cannot be policed; remove it"
         )
     _check_enforceable(link, here)
+    if not place.addresses:
+        _check_routed(link, here, end.addresses)
     addresses = place.addresses or end.addresses
     if not addresses:
         raise CannotAttach(
@@ -131,23 +139,28 @@ def _found_at(link: IPRoute, end: _End, namespace: int | None, place: Place) -> 
 
 
 def _ends_inside(path: str, node: int) -> Iterator[_End]:
-    """The ends of links, but loopback, in the namespace where this runs."""
+    """The ends of links that lead out of the namespace where this runs."""
     # Not IPRoute(netns=...): it forks, which a process that uses gRPC must not.
     with IPRoute() as link:
         number = _number_of(link, node)
         for one in link.get_links():
-            if one["flags"] & _LOOPBACK:
-                continue
             kind = _kind(one)
+            if one["flags"] & _LOOPBACK or _stays_inside(one, kind):
+                continue
             if kind not in ("veth", ""):
                 raise CannotAttach(f"{one.get('ifname')} in {path} is a {kind}: {_why(kind)}")
             addresses = tuple(
-                Address.parse(address.get("address"))
+                _own(address)
                 for address in link.get_addr(index=one["index"])
                 if address["scope"] == _GLOBAL_SCOPE
             )
             ends_here = number is not None and one.get("link_netnsid") == number
             yield _End(one["index"], one.get("link") if ends_here else None, addresses)
+
+
+def _stays_inside(found: Any, kind: str) -> bool:
+    """Whether all that the link carries comes and goes by other links of its namespace."""
+    return kind in _WITHIN and found.get("link_netnsid") is None
 
 
 def _number_of(link: IPRoute, namespace: int) -> int | None:
@@ -178,10 +191,47 @@ def _check_enforceable(link: IPRoute, found: Any) -> None:
             f"{name} is a port of {above.get('ifname')}, which passes frames on before the node's "
             "rules see them; give the box a link of its own"
         )
+    for upper in links().values():
+        if upper.lower == found["index"]:
+            raise CannotAttach(
+                f"{upper.name} lies upon {name}, and takes frames that the node's rules do not see "
+                f"as the box's; remove {upper.name}"
+            )
     for family in _FAMILIES:
         for route in link.get_default_routes(family):
             if route.get("oif") == found["index"]:
                 raise CannotAttach(f"{name} is where the node's own default route goes")
+
+
+def _check_routed(link: IPRoute, here: Any, addresses: Sequence[Address]) -> None:
+    """Addresses that were found inside are the box's word, if it runs already. It may not send
+    from one that the node would send elsewhere, nor keep other boxes from it.
+    """
+    if len(addresses) > _MOST_FOUND:
+        raise CannotAttach(
+            f"{len(addresses)} addresses were found at the other end of {here.get('ifname')}; "
+            "name those that count with --address"
+        )
+    for address in addresses:
+        if not _is_routed_to(link, here["index"], address):
+            raise CannotAttach(
+                f"{address} was found at the other end of {here.get('ifname')}, and the node does "
+                "not send there what is for it; give the node a route, or name the box's addresses "
+                "with --address"
+            )
+
+
+def _is_routed_to(link: IPRoute, index: int, address: Address) -> bool:
+    try:
+        (route,) = link.route("get", dst=str(address))
+    except NetlinkError:
+        return False
+    return bool(route["type"] == _UNICAST and route.get("oif") == index)
+
+
+def _own(found: Any) -> Address:
+    """Of an address that has a peer, "address" is the peer."""
+    return Address.parse(found.get("local") or found.get("address"))
 
 
 def _addresses_routed_to(link: IPRoute, found: Any) -> Iterator[Address]:
@@ -190,7 +240,7 @@ def _addresses_routed_to(link: IPRoute, found: Any) -> Iterator[Address]:
     Routes to single addresses, and the other addresses of a small network on the link.
     """
     index = found["index"]
-    own = {one.get("address") for one in link.get_addr(index=index)}
+    own = {_own(one) for one in link.get_addr(index=index)}
     for family, version in _FAMILIES.items():
         width = 32 if version == 4 else 128
         for route in link.get_routes(family=family, oif=index, type=1):
@@ -204,7 +254,7 @@ def _addresses_routed_to(link: IPRoute, found: Any) -> Iterator[Address]:
                 continue
             for value in _hosts(first.value, size, version):
                 address = Address(version, value)
-                if str(address) not in own:
+                if address not in own:
                     yield address
 
 
@@ -225,15 +275,6 @@ def _interface(found: Any, addresses: tuple[Address, ...], place: Place) -> Inte
         index=found["index"],
         addresses=addresses,
         masquerade=place.masquerade,
-    )
-
-
-def _link(found: Any) -> Link:
-    return Link(
-        index=found["index"],
-        name=found.get("ifname"),
-        master=found.get("master") or 0,
-        is_up=bool(found["flags"] & _UP),
     )
 
 

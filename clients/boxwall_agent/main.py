@@ -20,6 +20,7 @@ from boxwall_agent.app import App, running
 from boxwall_agent.config import DEFAULT_METRICS_LISTEN, AgentConfig, parse_metrics_listen
 from boxwall_agent.errors import AgentError
 from boxwall_agent.options import agent_config, agent_options, option
+from boxwall_agent.readiness import tell_ready
 
 _CANNOT_START: Final = 1
 _USAGE: Final = 2
@@ -127,6 +128,7 @@ async def _run(config: AgentConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(config) as app:
         say_enforcing(app)
+        tell_ready()
         await stop.wait()
     _log.info("stopped", note="what is in force stays in force")
 

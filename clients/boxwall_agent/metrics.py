@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from boxwall_agent.counts import COUNTERS
+from boxwall_agent.counts import COUNTERS, Totals
 from boxwall_agent.errors import KernelError
 from boxwall_agent.hosted import Hosted, Standing
 from boxwall_agent.nft.kernel import Nftables
@@ -53,10 +53,19 @@ class Metrics:
 class NodeCollector(Collector):
     """What is asked of the node at each scrape. Scrapes come in threads of their own."""
 
-    def __init__(self, nft: Nftables, hosted: Callable[[], Sequence[Hosted]]) -> None:
-        """`nft`: a socket of its own."""
+    def __init__(
+        self,
+        nft: Nftables,
+        hosted: Callable[[], Sequence[Hosted]],
+        unread: Callable[[], int | None],
+    ) -> None:
+        """`nft`: a socket of its own. `unread`: packets that were for the agent to read, and did
+        not fit into its queue; None: nobody counts them.
+        """
         self._nft = nft
         self._hosted = hosted
+        self._unread = unread
+        self._totals = Totals()
         self._lock = Lock()
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
@@ -69,6 +78,13 @@ class NodeCollector(Collector):
             boxes.add_metric([standing.value], standings.count(standing))
         yield boxes
         yield self._refused_packets()
+        unread = self._unread()
+        if unread is not None:
+            yield CounterMetricFamily(
+                "boxwall_agent_unread_packets",
+                "Packets for the agent to read that were dropped, because too many waited.",
+                value=unread,
+            )
 
     def _refused_packets(self) -> CounterMetricFamily:
         refused = CounterMetricFamily(
@@ -79,8 +95,9 @@ class NodeCollector(Collector):
         with self._lock:
             for name in COUNTERS:
                 try:
-                    counted = self._nft.counters(name).values()
+                    counted = self._nft.counters(name)
                 except KernelError:
                     continue
-                refused.add_metric([name], sum(one.packets for one in counted))
+                packets = {key: one.packets for key, one in counted.items()}
+                refused.add_metric([name], self._totals.after(name, packets))
         return refused

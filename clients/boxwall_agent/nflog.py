@@ -40,6 +40,10 @@ _GATHERED: Final = 32
 _GATHER_TIME: Final = 5
 """Hundredths of a second that a record waits for others."""
 
+_TAKEN: Final = "another program listens, another agent perhaps, or root is needed"
+_AT_A_TIME: Final = 4
+"""Messages."""
+
 _BUFFER: Final = 8 << 20
 
 
@@ -77,7 +81,8 @@ class LogGroup:
             self._configure(be32(_CFG_TIMEOUT, _GATHER_TIME))
         except OSError as exc:
             self.socket.close()
-            hint = "another program listens" if exc.errno == errno.EBUSY else exc.strerror
+            taken = exc.errno in (errno.EPERM, errno.EBUSY)
+            hint = _TAKEN if taken else exc.strerror
             raise KernelUnusable(f"refused packets cannot be listened to (NFLOG): {hint}") from exc
         self.socket.setblocking(False)
 
@@ -86,8 +91,10 @@ class LogGroup:
         self.socket.close()
 
     def read(self) -> Iterator[Logged]:
-        """Yield what has come."""
-        while True:
+        """Yield what has come; of very much a part: the event loop has others to serve. What is
+        left makes the socket readable.
+        """
+        for _ in range(_AT_A_TIME):
             try:
                 data = self.socket.recv(1 << 18)
             except BlockingIOError:

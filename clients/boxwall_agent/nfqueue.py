@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from boxwall_agent.errors import KernelUnusable
@@ -25,6 +26,7 @@ from boxwall_agent.netlink import (
 )
 from boxwall_agent.nft.kernel import NETLINK_NETFILTER, SO_RCVBUFFORCE
 
+_LIST: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 _SUBSYSTEM: Final = 3
 """NFNL_SUBSYS_QUEUE."""
 
@@ -55,6 +57,26 @@ class Queued:
     output_index: int
     """Of the interface that it goes out by; 0: not known yet."""
     packet: bytes
+
+
+def read_dropped(number: int, listing: str) -> int | None:
+    """Return how many packets a queue has dropped, because it or its listener's socket was full, as
+    the kernel lists it. None: there is no such queue.
+    """
+    for line in listing.splitlines():
+        # Number, listener, waiting, copy mode, copy range, dropped by the queue, by the socket ...
+        found = line.split()
+        if len(found) >= 7 and found[0] == str(number):
+            return int(found[5]) + int(found[6])
+    return None
+
+
+def dropped(number: int) -> int | None:
+    """Return how many packets a queue of this namespace has dropped. None: nobody knows."""
+    try:
+        return read_dropped(number, _LIST.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 class PacketQueue:

@@ -67,10 +67,16 @@ class Interface:
 
     name: str
     index: int
+    """0: it is gone, and its name stays policed."""
     addresses: tuple[Address, ...]
     """What the box may send from."""
     masquerade: bool = False
     """Whether the box leaves the node by the node's address."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such interface any more."""
+        return not self.index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

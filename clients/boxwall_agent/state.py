@@ -59,6 +59,10 @@ _DNS_PORT: Final = "dns_port"
 _RELAY_PORT: Final = "relay_port"
 _PLACE: Final = "place"
 _CONTACT: Final = "contact"
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_WAY_OUT: Final = (
+    "move it away: what is attached stays closed until it is attached again, or detached"
+)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE: Final = Path("/proc/self/ns/net")
 _SO_NETNS_COOKIE: Final = 71
@@ -124,7 +128,8 @@ class State:
 
     def ports(self) -> tuple[int, int]:
         """Return the ports of DNS and of the relay when the agent ran last; 0: any."""
-        found = [int(self._note(key, "0")) for key in (_DNS_PORT, _RELAY_PORT)]
+        with self._translated():
+            found = [int(self._note(key, "0")) for key in (_DNS_PORT, _RELAY_PORT)]
         return found[0], found[1]
 
     def save_ports(self, dns: int, relay: int) -> None:
@@ -136,7 +141,8 @@ class State:
     def last_contact(self) -> float | None:
         """Return when the control plane was heard, in seconds since boot. None: not since then."""
         place, _, at = self._note(_CONTACT, "").rpartition(" ")
-        return float(at) if place == self._place else None
+        with self._translated():
+            return float(at) if place == self._place else None
 
     def save_contact(self, at: float) -> None:
         """Remember when the control plane was heard."""
@@ -151,18 +157,10 @@ class State:
             rows = self._database.execute(
                 "SELECT box_id, name, address, grant_number, end FROM lease"
             ).fetchall()
-        leases: dict[str, list[Lease]] = {}
-        if not self.is_of_this_place:
+            leases: dict[str, list[Lease]] = {}
+            for box_id, *row in rows if self.is_of_this_place else ():
+                leases.setdefault(box_id, []).append(_lease(*row))
             return leases
-        for box_id, name, address, grant, end in rows:
-            lease = Lease(
-                name=Name.parse(name),
-                address=Address.parse(address),
-                grant=Grant(grant),
-                end=end,
-            )
-            leases.setdefault(box_id, []).append(lease)
-        return leases
 
     def save_leases(self, box_id: str, leases: Iterable[Lease]) -> None:
         """Remember leases, new or with another end."""
@@ -285,7 +283,13 @@ class State:
             reason = str(exc)
             if exc.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 reason = "another agent is using it"
+            if exc.sqlite_errorcode in _DAMAGED:
+                reason = f"{reason}; {_WAY_OUT}"
             raise StateUnusable(f"{self._path} cannot be used: {reason}") from exc
+        except OverflowError as exc:
+            raise StateUnusable(f"{self._path} cannot hold what it was given: {exc}") from exc
+        except (LookupError, ValueError) as exc:
+            raise StateUnusable(f"{self._path} is damaged ({exc}); {_WAY_OUT}") from exc
 
 
 def _box(
@@ -300,6 +304,10 @@ def _box(
     except InvalidPolicy as exc:
         return hosted.closed(Standing.FAILED, f"the remembered policy cannot be read: {exc}")
     return replace(hosted, standing=Standing.ENFORCED, policy=known, message=message)
+
+
+def _lease(name: str, address: str, grant: int, end: float) -> Lease:
+    return Lease(name=Name.parse(name), address=Address.parse(address), grant=Grant(grant), end=end)
 
 
 def _place() -> str:

@@ -12,23 +12,29 @@ import structlog
 from boxwall.policy import Address
 from boxwall_agent import conntrack
 from boxwall_agent.config import AgentConfig
-from boxwall_agent.enforcer import Enforcer, Switch
+from boxwall_agent.enforcer import Enforcer, Ports, Switch, Unguarded
 from boxwall_agent.errors import KernelError, KernelRejected, KernelUnusable
 from boxwall_agent.grants import GrantPool
 from boxwall_agent.in_force import InForce
 from boxwall_agent.leases import Lease, LeaseBounds
 from boxwall_agent.link_news import Link
-from boxwall_agent.links import links, node_addresses
 from boxwall_agent.nft.batch import TableFlags
 from boxwall_agent.nft.kernel import FoundTable, Nftables
 from boxwall_agent.nft.naming import Naming
+from boxwall_agent.port_guard import PortGuard
 from boxwall_agent.restored import Restored
+from boxwall_agent.rtnetlink import links, node_addresses
 from boxwall_agent.state import State
 from boxwall_agent.table import Shared, Table
 from boxwall_agent.wanted import at_start
 
 _NOT_KNOWN: Final = (errno.EOPNOTSUPP, errno.EINVAL)
 """What a kernel answers to table flags that it does not know."""
+
+_READ_TWICE: Final = ("boxes", "hosted")
+"""A set that has just grown is moved to more room by a worker of the kernel, and a list that is
+read meanwhile lacks elements. What lacks in others cuts a connection; in these it would free a box.
+"""
 
 _log = structlog.get_logger()
 
@@ -64,7 +70,8 @@ async def take_over(
         raise KernelUnusable(f"{exc}; load the module nf_conntrack_netlink") from exc
     restored = None
     if table is not None:
-        restored = Restored.of(e for name in nft.set_names() for e in nft.elements(name))
+        names = (*nft.set_names(), *_READ_TWICE)
+        restored = Restored.of(e for name in names for e in nft.elements(name))
     shared = Shared(
         per_box=config.per_box,
         blocked=config.blocked,
@@ -78,7 +85,8 @@ async def take_over(
     for flags in (TableFlags.OWNER | TableFlags.PERSIST, TableFlags.NONE):
         try:
             in_force = InForce(nft, Table(shared), flags)
-            return resume(state, in_force, switch, found, config.leases)
+            ports = PortGuard(nft, flags)
+            return resume(state, in_force, switch, found, config.leases, ports)
         except KernelRejected as exc:
             if flags and exc.errno in _NOT_KNOWN and exc.step == "table":
                 _log.warning("table_without_owner", reason="the kernel is older than 6.9")
@@ -93,6 +101,7 @@ def resume(
     switch: Switch,
     found: Found,
     bounds: LeaseBounds = LeaseBounds(),
+    ports: Ports = Unguarded(),
 ) -> Enforcer:
     """Go on from what is remembered and what was found. Raises KernelError, StateUnusable."""
     leases = state.leases()
@@ -101,7 +110,7 @@ def resume(
         state.hosted(), found.restored, found.existing, is_same_place=state.is_of_this_place
     )
     grants = GrantPool(taken, partial(_grants_in_use, in_force))
-    enforcer = Enforcer(in_force, grants, switch, bounds)
+    enforcer = Enforcer(in_force, grants, switch, bounds, ports)
     enforcer.start(hosted, found.restored, leases=leases)
     for one in hosted:
         if one.is_forgotten:

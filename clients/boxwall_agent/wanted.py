@@ -1,6 +1,7 @@
 """What shall become of a node's boxes? What has happened in, boxes as they shall be out. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from boxwall.wire.entries import Entry
 from boxwall_agent.hosted import Hosted, Standing, after, forgotten, problem_of
@@ -44,20 +45,33 @@ def all_closed(boxes: Iterable[Hosted], standing: Standing, message: str) -> Seq
 
 
 def without_interface(boxes: Iterable[Hosted], index: int) -> Sequence[Hosted]:
-    """An interface was removed: of the box it belonged to nothing passes any more.
+    """An interface was removed: of the box it belonged to nothing passes any more, by its other
+    interfaces neither.
 
     Its name stays closed: one that is made anew under it is not free.
     """
     return [
-        one.closed(Standing.GONE, _NO_INTERFACE)
+        _without(one, lambda there: there != index)
         for one in boxes
-        if one.standing is not Standing.GONE and index in {each.index for each in one.interfaces}
+        if index in {each.index for each in one.interfaces}
     ]
 
 
+def _without(hosted: Hosted, is_there: Callable[[int], bool]) -> Hosted:
+    """The box closed, because not all of its interfaces are there."""
+    interfaces = tuple(
+        one if is_there(one.index) else replace(one, index=0) for one in hosted.interfaces
+    )
+    return replace(hosted, interfaces=interfaces).closed(Standing.GONE, _NO_INTERFACE)
+
+
 def as_linked(hosted: Hosted, link: Link) -> Sequence[Hosted]:
-    """One of the box's interfaces is so now: if it is not as it was attached, the box is closed."""
-    problems = (problem_of(one, link) for one in hosted.interfaces if one.index == link.index)
+    """One of the box's interfaces, or what lies upon one, is so now: if it is not as it was
+    attached, the box is closed.
+    """
+    indexes = {link.index, link.lower} - {0}
+    concerned = (one for one in hosted.interfaces if one.index in indexes)
+    problems = (problem_of(one, link) for one in concerned)
     problem = next(filter(None, problems), None)
     if problem is None or hosted.standing.needs_attach:
         return []
@@ -101,8 +115,10 @@ def _not_remembered(
 def _trusted(
     hosted: Hosted, restored: Restored | None, existing: Mapping[int, Link], is_same_place: bool
 ) -> Hosted:
-    if not is_same_place or any(one.index not in existing for one in hosted.interfaces):
-        return hosted.closed(Standing.GONE, _NO_INTERFACE)
+    if not is_same_place:
+        return _without(hosted, lambda index: False)
+    if any(one.index not in existing for one in hosted.interfaces):
+        return _without(hosted, existing.__contains__)
     for interface in hosted.interfaces:
         for changed in as_linked(hosted, existing[interface.index]):
             return changed

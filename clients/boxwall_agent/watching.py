@@ -5,6 +5,7 @@ look, so that one that is lost costs a look, not a leak.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from boxwall.policy import Address
 from boxwall_agent.agent import Agent
 from boxwall_agent.errors import KernelError
 from boxwall_agent.link_news import Deleted, Link, read_news
-from boxwall_agent.links import links, node_addresses
 from boxwall_agent.netlink import read_attributes, read_messages, read_text
 from boxwall_agent.nft.batch import INET, SUBSYSTEM, Type
 from boxwall_agent.nft.kernel import (
@@ -26,6 +26,7 @@ from boxwall_agent.nft.kernel import (
     Nftables,
 )
 from boxwall_agent.nft.objects import TABLE
+from boxwall_agent.rtnetlink import links, node_addresses
 
 _RTMGRP: Final = 0x1 | 0x10 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR."""
@@ -37,7 +38,7 @@ _SETTLE: Final = 0.05
 """Seconds to gather notifications before looking."""
 
 _RETRY: Final = 1.0
-"""Seconds until a repair that failed is tried again."""
+"""Seconds until what failed is tried again."""
 
 _log = structlog.get_logger()
 
@@ -66,17 +67,25 @@ class NodeWatch:
             # Asked before the look: what is attached during it may be too new to be seen by it.
             known = self._agent.interface_indexes()
             self._look_now.clear()
-            addresses, found = await asyncio.to_thread(_look)
-            self._agent.node_has(addresses | self._more)
-            for index in known:
-                if index in found:
-                    self._agent.link_is(found[index])
-                else:
-                    self._agent.interface_gone(index)
-            await self._until_something_changes()
+            try:
+                addresses, found = await asyncio.to_thread(_look)
+            except KernelError as exc:
+                _log.error("node_not_looked_at", error=str(exc))
+                await asyncio.sleep(_RETRY)
+                continue
+            is_told = self._agent.node_has(addresses | self._more)
+            for link in found.values():
+                if link.index in known or link.lower in known:
+                    self._agent.link_is(link)
+            for index in known - found.keys():
+                self._agent.interface_gone(index)
+            await self._until_something_changes(None if is_told else _RETRY)
 
-    async def _until_something_changes(self) -> None:
-        await _readable(self._socket, self._look_now)
+    async def _until_something_changes(self, longest: float | None) -> None:
+        """`longest`: seconds; None: however long it takes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                await _readable(self._socket, self._look_now)
         while True:
             try:
                 data = self._socket.recv(65536)

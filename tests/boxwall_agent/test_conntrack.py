@@ -173,3 +173,12 @@ def test_grants_that_connections_carry_are_gathered() -> None:
         [*(tracked("10.77.1.2", "8.8.4.4", TCP, mark=mark) for mark in marks), done(1)]
     )
     assert made_with(fake, conntrack.grants) == {0, 7, 9, 11}
+
+
+def test_when_no_file_is_left_it_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.socket", no_more)
+    with pytest.raises(KernelUnsure, match="Too many open files"):
+        conntrack.grants()

@@ -400,6 +400,26 @@ def test_a_removed_interface_leaves_its_name_closed() -> None:
     assert bench.grants(1) == set()
 
 
+def test_when_one_of_two_interfaces_is_removed_the_other_stays_policed_and_closed() -> None:
+    bench = Bench(boxes=0)
+    bench.enforcer.attach("b1", [interface(1), interface(2)])
+    bench.apply([policy_set("b1", AllowAll())])
+    bench.interface_gone(1)
+    assert bench.standing("b1") is Standing.GONE
+    assert bench.grants(1) | bench.grants(2) == set()
+    hosted = {element.key for element in bench.kernel.held if element.set == "hosted"}
+    assert hosted == {host32(2)}
+    assert bench.enforcer.hosted_on(1) is None
+    assert bench.enforcer.hosted_on(2) is bench.enforcer.hosted["b1"]
+    assert bench.enforcer.hosted_on(0) is None
+    with pytest.raises(CannotAttach, match="attached at box2; detach it first"):
+        bench.enforcer.attach("b1", [interface(3)])
+    bench.interface_gone(2)
+    assert not any(element.set == "hosted" for element in bench.kernel.held)
+    bench.enforcer.attach("b1", [interface(3)])
+    assert {e.key.rstrip(b"\0") for e in bench.kernel.held if e.set == "boxes"} == {b"box3"}
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [

@@ -45,7 +45,11 @@ def test_it_binds_and_takes_the_beginnings_of_packets() -> None:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.EBUSY, "another program listens"), (errno.EPERM, "Operation not permitted")],
+    [
+        (errno.EBUSY, "another program listens"),
+        (errno.EPERM, "another agent"),
+        (errno.ENOMEM, "Cannot allocate"),
+    ],
 )
 def test_a_group_that_cannot_be_had_is_told_and_closed(number: int, said: str) -> None:
     fake = FakeNetlink([acknowledgement(1), acknowledgement(1, number)])
@@ -70,6 +74,16 @@ def test_records_are_read() -> None:
 def test_records_that_were_lost_are_lost_and_the_rest_is_read() -> None:
     group, _ = opened(errno.ENOBUFS, record(text(10, "a")), errno.ENOBUFS, record(text(10, "b")))
     assert [one.prefix for one in group.read()] == ["a", "b"]
+
+
+def test_of_very_much_a_part_is_read_and_nothing_is_lost() -> None:
+    """A thousand boxes that are refused must not keep the agent from closing one."""
+    group, fake = opened(*(record(text(10, f"p{number}")) for number in range(100)))
+    first = [one.prefix for one in group.read()]
+    assert 0 < len(first) < 50
+    while fake.answers:
+        first += [one.prefix for one in group.read()]
+    assert first == [f"p{number}" for number in range(100)]
 
 
 def test_what_is_no_record_is_passed_over() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from boxwall_agent.errors import KernelUnusable
 from boxwall_agent.netlink import Flags, attribute, be32, message
-from boxwall_agent.nfqueue import PacketQueue, Queued
+from boxwall_agent.nfqueue import PacketQueue, Queued, read_dropped
 from fakes.netlink_socket import FakeNetlink, acknowledgement, made_with
 
 QUEUE = 0x4257
@@ -122,3 +122,24 @@ def test_it_closes() -> None:
     queue, fake = opened()
     queue.close()
     assert fake.is_closed
+
+
+LISTING = """    7   4242     0 2 65535     5    11      900  1
+16983  31337    12 2 65535    40     2     1000  1
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "listing", "expected"),
+    [
+        (16983, LISTING, 42),
+        (7, LISTING, 16),
+        (698, LISTING, None),
+        (16983, "", None),
+        (16983, "16983 31337 12", None),
+    ],
+    ids=["ours", "another's", "none", "nobody listens", "cut"],
+)
+def test_what_did_not_fit_is_counted(number: int, listing: str, expected: int | None) -> None:
+    """linux/net/netfilter/nfnetlink_queue.c, seq_show."""
+    assert read_dropped(number, listing) == expected

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,8 @@ class Node:
         )
         table = Table(Shared(blocked=self.blocked, naming=NAMING))
         in_force = InForce(self.kernel, table, TableFlags.NONE)
-        self.enforcer: Enforcer = resume(self.state, in_force, FakeSwitch(), found, self.bounds)
+        self.switch = FakeSwitch()
+        self.enforcer: Enforcer = resume(self.state, in_force, self.switch, found, self.bounds)
         self.agent = Agent(self.enforcer, self.state, lambda seconds: None)
 
     def restart(self) -> None:
@@ -526,6 +528,46 @@ def test_what_must_be_attached_again_is_not_opened_by_what_comes_after_it(node: 
     node.says(policy(AllowAll(), 2))
     assert node.live == set()
     assert node.agent.hosted[0].standing is Standing.CHANGED
+
+
+def test_the_leases_of_a_removed_interface_are_taken_out_of_the_kernel(node: Node) -> None:
+    """They are at its index, which may come again."""
+    node.attach()
+    node.says(policy(BY_NAME, 1))
+    assert node.agent.lease("b1", NAME, [LEASED], 60)
+    node.agent.interface_gone(LINK.index)
+    assert [one for one in node.kernel.held if one.set in ("live", "lease4")] == []
+    assert node.policed == {"box1"}
+
+
+def test_over_a_restart_what_is_left_of_two_interfaces_stays_policed(node: Node) -> None:
+    more = replace(LINK, name="more1", index=70, addresses=())
+    node.existing[70] = Link(index=70, name="more1")
+    node.attach("b1", LINK, more)
+    node.says(policy(AllowAll(), 1))
+    del node.existing[LINK.index]
+    for _ in range(2):
+        node.restart()
+        assert node.policed == {"box1", "more1"}
+        assert node.policed_indexes == {70}
+        assert node.live == set()
+    node.existing[70] = Link(index=70, name="renamed", master=9)
+    node.agent.link_is(node.existing[70])
+    assert node.switch.cuts == ["renamed"]
+    assert node.policed_indexes == {70}
+
+
+def test_what_lies_upon_a_boxs_interface_is_taken_down_and_closes_the_box(node: Node) -> None:
+    node.attach()
+    node.says(policy(AllowAll(), 1))
+    node.agent.link_is(Link(index=90, name="box1.7", lower=LINK.index))
+    assert node.switch.cuts == ["box1.7"]
+    assert node.live == set()
+    (hosted,) = node.agent.hosted
+    assert hosted.standing is Standing.CHANGED
+    assert "box1.7 lies upon its interface box1" in hosted.message
+    node.agent.link_is(Link(index=91, name="elsewhere", lower=LINK.index + 1))
+    assert node.switch.cuts == ["box1.7"]
 
 
 def test_without_a_table_what_is_remembered_is_put_in_force(node: Node) -> None:

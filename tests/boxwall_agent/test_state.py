@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,61 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"these are my notes " * 100)
     with pytest.raises(StateUnusable, match="cannot be used"):
         State(path)
+
+
+def everything_of(state: State) -> None:
+    """Read it all."""
+    state.hosted()
+    state.ports()
+    state.leases()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE box SET standing = 'NEW', policy = NULL",
+        "UPDATE box SET policy = NULL WHERE box_id = 'b1'",
+        "UPDATE interface SET addresses = 'x'",
+        "INSERT INTO note VALUES ('dns_port', 'x')",
+        "INSERT INTO lease VALUES ('b1', 'x y', '1.1.1.1', 1, 1.0)",
+        "INSERT INTO lease VALUES ('b1', 'a.example', '1.1.1', 1, 1.0)",
+    ],
+    ids=["standing", "enforced without policy", "address", "port", "name", "address of a name"],
+)
+def test_what_cannot_be_is_damage_and_has_a_way_out(path: Path, damage: str) -> None:
+    with closing(State(path)) as state:
+        state.save([ENFORCED, CLOSED])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(damage)
+    with closing(State(path)) as state, pytest.raises(StateUnusable, match="move it away"):
+        everything_of(state)
+
+
+def test_a_time_of_contact_that_is_none_is_damage(path: Path) -> None:
+    with closing(State(path)) as state:
+        state.save_contact(1.0)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE note SET value = value || 'x' WHERE key = 'contact'")
+    with closing(State(path)) as state, pytest.raises(StateUnusable, match="damaged"):
+        state.last_contact()
+
+
+def test_a_file_that_was_cut_has_a_way_out(path: Path) -> None:
+    with closing(State(path)) as state:
+        state.save([ENFORCED])
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(StateUnusable, match="move it away"), closing(State(path)) as state:
+        state.hosted()
+
+
+def test_a_number_that_is_too_large_is_not_saved_and_nothing_is_changed(path: Path) -> None:
+    """A control plane that talks nonsense must not end the agent."""
+    too_late = replace(ENFORCED, revision=1 << 63)
+    with closing(State(path)) as state:
+        state.save([ENFORCED])
+        with pytest.raises(StateUnusable, match="cannot hold"):
+            state.save([CLOSED, too_late])
+        assert state.hosted() == [ENFORCED]
 
 
 def test_a_policy_that_cannot_be_read_closes_its_box(path: Path) -> None:

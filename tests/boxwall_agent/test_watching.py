@@ -15,8 +15,9 @@ from boxwall_agent.netlink import Flags, attribute, message, text
 from boxwall_agent.nft.kernel import Generation
 from boxwall_agent.watching import NodeWatch, TableWatch
 from fakes.netlink_socket import PORT, Answer, FakeNetlink, made_with
+from fakes.rtnetlink_messages import DELLINK, NEWLINK, link
 
-NEWRULE, NEWGEN, DELLINK, NEWLINK = 0x0A06, 0x0A0F, 17, 16
+NEWRULE, NEWGEN = 0x0A06, 0x0A0F
 STRANGER = 777
 
 
@@ -34,6 +35,8 @@ class FakeAgent:
         self.on_attached: Callable[[], None] = lambda: None
         self.gone: list[int] = []
         self.addresses: list[frozenset[Address]] = []
+        self.untold = 0
+        """So often the kernel cannot be told the node's addresses."""
         self.indexes: frozenset[int] = frozenset()
         self.told = asyncio.Event()
 
@@ -59,8 +62,13 @@ class FakeAgent:
     def interface_indexes(self) -> frozenset[int]:
         return self.indexes
 
-    def node_has(self, addresses: frozenset[Address]) -> None:
+    def node_has(self, addresses: frozenset[Address]) -> bool:
         self.addresses.append(addresses)
+        if self.untold:
+            self.untold -= 1
+            return False
+        self.told.set()
+        return True
 
 
 def change(
@@ -69,12 +77,6 @@ def change(
     """What nf_tables tells of a transaction."""
     told = message(kind, Flags(0), 0, text(1, table), family=family)
     return told[:12] + struct.pack("=I", by) + told[16:]
-
-
-def link(kind: int, index: int, *attributes: bytes, family: int = 0, flags: int = 0) -> bytes:
-    """What rtnetlink tells of an interface: nlmsghdr, ifinfomsg."""
-    body = struct.pack("=BxHiII", family, 1, index, flags, 0) + b"".join(attributes)
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
 def table_watch(
@@ -287,6 +289,63 @@ async def test_notifications_that_were_lost_are_a_reason_to_look(fake: FakeNetli
     fake.answers = [errno.ENOBUFS]
     await watch_node(agent, fake, [(set(), {3: "box3"}), (set(), {})])
     assert agent.gone[0] == 3
+
+
+async def test_what_lies_upon_a_boxs_interface_is_found_by_a_look(fake: FakeNetlink) -> None:
+    agent = FakeAgent()
+    agent.indexes = frozenset((3,))
+    upper = Link(index=5, name="box3.7", lower=3)
+    others = {index: Link(index=index, name=f"box{index}") for index in (3, 4)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watching, "_look", lambda: (frozenset(), {**others, 5: upper}))
+        watch = node_watch(fake, agent)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(watch.run())
+            async with asyncio.timeout(5):
+                await agent.told.wait()
+            running.cancel()
+    assert agent.links == [others[3], upper]
+
+
+async def test_addresses_that_the_kernel_was_not_told_are_told_again(
+    fake: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_RETRY", 0)
+    monkeypatch.setattr(watching, "_look", lambda: (frozenset(), {}))
+    agent = FakeAgent()
+    agent.untold = 2
+    watch = node_watch(fake, agent, "192.0.2.1")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run())
+        async with asyncio.timeout(20):
+            await agent.told.wait()
+        running.cancel()
+    assert agent.addresses == [frozenset((Address.parse("192.0.2.1"),))] * 3
+
+
+async def test_a_look_that_fails_closes_no_box_and_is_repeated(
+    fake: FakeNetlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_RETRY", 0)
+    agent = FakeAgent()
+    agent.indexes = frozenset((3,))
+    looks: list[Exception | dict[int, Link]] = [KernelUnsure("?"), {3: Link(index=3, name="a")}]
+
+    def look() -> tuple[frozenset[Address], dict[int, Link]]:
+        found = looks.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return frozenset(), found
+
+    monkeypatch.setattr(watching, "_look", look)
+    watch = node_watch(fake, agent)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(watch.run())
+        async with asyncio.timeout(5):
+            await agent.told.wait()
+        running.cancel()
+    assert agent.links == [Link(index=3, name="a")]
+    assert agent.gone == []
 
 
 async def test_what_else_goes_wrong_with_the_node_is_not_hidden(fake: FakeNetlink) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fakes.server_process import ServerProcess, boxwall, environment
+from fakes.server_process import ROOT, ServerProcess, boxwall, environment
 from lab.network import Box, Lab
 
 T = TypeVar("T")
@@ -82,6 +82,16 @@ class AgentProcess:
                 if event.get("event") == name:
                     found.append(event)
         return found
+
+
+def limited_to_its_unit(command: list[str]) -> list[str]:
+    """The command line of an agent in a namespace, with the capabilities that its unit gives."""
+    unit = (ROOT / "deploy/boxwall-agent.service").read_text()
+    (line,) = (one for one in unit.splitlines() if one.startswith("CapabilityBoundingSet="))
+    names = line.partition("=")[2].split()
+    wanted = ",".join(("-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in names)))
+    enter, command = command[:4], command[4:]
+    return [*enter, "setpriv", f"--bounding-set={wanted}", "--no-new-privs", *command]
 
 
 class Site:

@@ -77,6 +77,9 @@ class FakeNetlink:
             self._wakes[1].send(b"!")
         return self._wakes[0].fileno()
 
+    def settimeout(self, seconds: float) -> None:
+        """As it is: there is nothing to wait for."""
+
     def setblocking(self, is_blocking: bool) -> None:
         """Remember."""
         self.is_blocking = is_blocking

@@ -103,11 +103,20 @@ def test_refusals_are_told_with_reason_rule_and_revision(here: Site) -> None:
 def test_metrics_tell_what_is_enforced_and_refused(here: Site) -> None:
     box = here.box("b1", "--mode", "deny-all")
     assert not reaches(box, OUTSIDE[0])
-    with inside(here.lab.node.name), urlopen("http://127.0.0.1:9465/metrics", timeout=5) as answer:
-        found = answer.read().decode()
+    found = metrics_of(here)
     assert 'boxwall_agent_boxes{standing="enforced"} 1.0' in found
     assert 'boxwall_agent_refused_packets_total{chain="refused"} 1.0' in found
     assert "boxwall_agent_in_contact 1.0" in found
+    assert "boxwall_agent_unread_packets_total 0.0" in found
+    # A box that is detached takes nothing of it away.
+    here.must("detach", "b1")
+    assert 'boxwall_agent_refused_packets_total{chain="refused"} 1.0' in metrics_of(here)
+
+
+def metrics_of(here: Site) -> str:
+    """What the agent's metrics say."""
+    with inside(here.lab.node.name), urlopen("http://127.0.0.1:9465/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
 
 
 def listener(lab: Lab, port: int) -> socket.socket:

@@ -1,17 +1,21 @@
 """Attaching: what is refused and why, and that what is refused is closed."""
 
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from fakes.agent_process import Site, eventually, site
+from boxwall_agent.nflog import LogGroup
+from boxwall_agent.nft.layout import LOG_GROUP
+from fakes.agent_process import Site, eventually, limited_to_its_unit, site
 from fakes.server_process import environment
-from lab.namespaces import Namespace, add_address, join
-from lab.network import Box, Lab
+from lab.namespaces import Namespace, add_address, add_route, inside, join, know_neighbour
+from lab.network import NODE, Box, Lab
 from lab.servers import Echo, reaches
 
 OUTSIDE = "1.1.1.1"
@@ -104,6 +108,54 @@ def test_the_addresses_are_read_from_the_routes_to_the_interface(here: Site) -> 
     assert reaches(box, OUTSIDE)
 
 
+def test_an_address_with_a_peer_is_ones_own_and_not_the_peers(here: Site) -> None:
+    """The node's and the box's: `ip address add X peer Y`."""
+    here_and_there = ("46.0.0.1", "peer", "46.0.0.9/32", "dev", "uplink")
+    add = ("ip", "-n", here.lab.node.name, "addr", "add", *here_and_there)
+    subprocess.run(add, check=True, timeout=10)
+    know_neighbour(here.lab.node, "uplink", "46.0.0.9", here.lab.internet.mac_of("node"))
+    box = here.lab.box()
+    replaced = ("addr", "replace", box.addresses[0], "peer", f"{box.gateways[0]}/32", "dev", "eth0")
+    for change in (("addr", "flush", "dev", "eth0", "scope", "global"), replaced):
+        subprocess.run(["ip", "-n", box.name, *change], check=True, timeout=10)
+    add_route(box, "0.0.0.0/0", box.gateways[0])
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    attached = here.must("attach", "b1", "--netns", box.name)
+    assert attached["addresses"] == [box.addresses[0]]
+    assert reaches(box, OUTSIDE)
+    # The other end of the node's link is no address of the node.
+    assert reaches(box, "46.0.0.9")
+    refused = here.must("attached")["boxes"][0]["packets_refused"]
+    assert not reaches(box, "46.0.0.1")
+    assert here.must("attached")["boxes"][0]["packets_refused"] > refused
+    live = here.boxwall("policy", "check", "--live", "b1", "46.0.0.1:80")
+    assert "RESERVED_ADDRESS" in live.stdout
+
+
+@pytest.mark.parametrize("claimed", ["9.9.9.9", "45.0.0.1", "45.0.0.2", "2600::9"])
+def test_a_box_cannot_claim_an_address_that_the_node_sends_elsewhere(
+    here: Site, claimed: str
+) -> None:
+    """Another host's, the node's own: a box that runs already has given itself what it likes."""
+    box = here.lab.box()
+    add_address(box, "eth0", f"{claimed}/{128 if ':' in claimed else 32}")
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    said = refusal_of(here, "b1", "--netns", box.name)
+    assert f"{claimed} was found at the other end of {box.interface_name}" in said
+    assert here.must("attached")["boxes"] == []
+    attached = here.must(*("attach", "b1", "--netns", box.name), *("--address", box.addresses[0]))
+    assert attached["addresses"] == [box.addresses[0]]
+
+
+@pytest.mark.parametrize("named", [NODE[0], "127.0.0.1", "0.0.0.0", "224.0.0.1", "ff02::1"])
+def test_an_address_that_no_box_can_have_is_refused(here: Site, named: str) -> None:
+    box = here.lab.box()
+    here.must("box", "create", "--id", "b1", "--mode", "allow-all")
+    said = refusal_of(here, "b1", "--interface", box.interface_name, "--address", named)
+    assert f"{named} " in said
+    assert here.must("attached")["boxes"] == []
+
+
 def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
     box = here.lab.box()
     join(here.lab.node, "second", box, "eth1")
@@ -113,6 +165,19 @@ def test_every_link_of_a_namespace_is_policed(here: Site) -> None:
     attached = here.must("attach", "b1", "--netns", box.name)
     assert attached["interface"] == f"{box.interface_name}, second"
     assert "10.88.0.2" in attached["addresses"]
+
+
+def test_links_that_stay_within_a_namespace_are_its_own_affair(here: Site) -> None:
+    """As they are where a box runs containers of its own."""
+    box = here.lab.box()
+    for name in ("br0", "one"):
+        more = ("bridge",) if name == "br0" else ("veth", "peer", "name", "other")
+        made = ("ip", "-n", box.name, "link", "add", name, "type", *more)
+        subprocess.run(made, check=True, timeout=10)
+    here.must("box", "create", "--id", "b1", "--mode", "deny-all")
+    attached = here.must("attach", "b1", "--netns", box.name)
+    assert attached["interface"] == box.interface_name
+    assert not reaches(box, OUTSIDE)
 
 
 def test_the_other_end_of_a_link_is_looked_for_in_the_nodes_namespace_only(
@@ -229,6 +294,20 @@ def test_a_second_agent_is_refused(here: Site, tmp_path: Path) -> None:
     assert "another agent" in done.stderr
 
 
+def test_where_tables_have_no_owners_a_second_agent_takes_nothing(
+    here: Site, tmp_path: Path
+) -> None:
+    """Only one program can listen to the kernel's records; here it is not an agent that does."""
+    box = here.box("b1", "--mode", "allow-all")
+    here.agent.signal(signal.SIGKILL)
+    with inside(here.lab.node.name), closing(LogGroup(LOG_GROUP)):
+        other = (*here.agent.command(), "--state-dir", str(tmp_path / "other"))
+        done = subprocess.run(other, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1, done
+    assert "another agent perhaps" in done.stderr
+    assert reaches(box, OUTSIDE)
+
+
 def test_a_table_that_somebody_else_made_is_refused(lab: Lab, tmp_path: Path) -> None:
     nft = ("ip", "netns", "exec", lab.node.name, "nft", "add", "table", "inet", "boxwall")
     subprocess.run(nft, check=True, timeout=10)
@@ -250,15 +329,31 @@ def test_an_agent_without_privileges_says_what_it_needs(here: Site) -> None:
 
 
 def test_the_capabilities_of_the_documented_unit_are_enough(here: Site) -> None:
-    """docs/nodes.md"""
     here.agent.signal(signal.SIGTERM)
-    wanted = "-all,+net_admin,+net_raw,+sys_admin,+dac_read_search"
-    enter, command = here.agent.command()[:4], here.agent.command()[4:]
-    limited = [*enter, "setpriv", f"--bounding-set={wanted}", "--no-new-privs", *command]
-    here.agent.start(command=limited)
+    here.agent.start(command=limited_to_its_unit(here.agent.command()))
     box = here.box("b1", "--allow-cidr", "1.0.0.0/8")
     assert reaches(box, OUTSIDE)
     assert not reaches(box, "2.2.2.2")
+
+
+def test_who_started_the_agent_is_told_when_what_it_remembers_is_in_force(
+    here: Site, tmp_path: Path
+) -> None:
+    """With Type=notify what is ordered after it starts then."""
+    box = here.box("b1", "--mode", "deny-all")
+    here.agent.signal(signal.SIGKILL)
+    for family in ("inet", "bridge"):
+        deleted = ("ip", "netns", "exec", here.lab.node.name, "nft", "delete", "table", family)
+        subprocess.run([*deleted, "boxwall"], check=True, timeout=10)
+    assert reaches(box, OUTSIDE)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        enter, command = here.agent.command()[:4], here.agent.command()[4:]
+        told = f"NOTIFY_SOCKET={tmp_path / 'notify'}"
+        here.agent.start(command=[*enter, "env", told, *command])
+        assert manager.recv(64) == b"READY=1"
+    assert not reaches(box, OUTSIDE)
 
 
 def again(lab: Lab, box: Box) -> None:

@@ -176,6 +176,34 @@ def test_an_icmp_error_about_somebody_elses_connection_carries_nothing_out(
     assert leaked(lab, kernel, box, packets) == []
 
 
+def test_an_icmp_error_leaves_from_the_boxs_own_address_only(
+    lab: Lab, kernel: Kernel, box: Box, echo: Echo
+) -> None:
+    """About a connection that is granted, and by whom else it likes."""
+    kernel.enforce(box, Custom(allowed_cidrs=(Network.parse(OUTSIDE4),)))
+    with connect(box, OUTSIDE4) as granted:
+        port, (_, server_port) = granted.getsockname()[1], granted.getpeername()
+        quoted = tcp(OUTSIDE4, box.addresses[0], port, source_port=server_port, flags=0x10)[:28]
+        error = struct.pack(">BBHI", 3, 3, 0, 0) + quoted
+        error = error[:2] + struct.pack(">H", checksum(error)) + error[4:]
+        spoofed = [ip_packet(other, OUTSIDE4, ICMP, error) for other in ("66.6.6.6", "10.77.9.9")]
+        assert leaked(lab, kernel, box, spoofed) == []
+        own = ip_packet(box.addresses[0], OUTSIDE4, ICMP, error)
+        assert leaked(lab, kernel, box, [own]) == [f"{box.addresses[0]} > {OUTSIDE4} {ICMP}"]
+
+
+@pytest.mark.parametrize("kind", [134, 137], ids=["advertisement", "redirect"])
+@pytest.mark.parametrize("hop_limit", [64, 255])
+def test_a_box_is_no_router_whatever_it_may_reach(
+    lab: Lab, kernel: Kernel, box: Box, kind: int, hop_limit: int
+) -> None:
+    kernel.enforce(box, AllowAll())
+    sent = [icmpv6(box.addresses[1], OUTSIDE6, kind, bytes(36), hop_limit=hop_limit)]
+    assert leaked(lab, kernel, box, sent) == []
+    asked = [icmpv6(box.addresses[1], OUTSIDE6, 128, bytes(8), hop_limit=hop_limit)]
+    assert leaked(lab, kernel, box, asked) != []
+
+
 def test_a_box_of_deny_all_cannot_be_collected_from(lab: Lab, kernel: Kernel, box: Box) -> None:
     """An outside partner that opens the connection gets nothing: no answer, no byte."""
     inside = Echo(box)

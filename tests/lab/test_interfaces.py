@@ -9,6 +9,7 @@ import pytest
 from boxwall.policy import AllowAll, Custom, Network
 from fakes.agent_process import Site, eventually, site
 from lab.kernel import Kernel
+from lab.namespaces import know_neighbour
 from lab.network import Box, Lab
 from lab.packets import udp
 from lab.servers import Echo, connect, reaches
@@ -98,7 +99,7 @@ def test_a_bridge_that_takes_a_boxs_interface_passes_nothing_on(here: Site) -> N
     assert not reaches(box, OUTSIDE)
     # Whoever sets it up again while it is a port is answered in the same way.
     ip(here.lab, "link", "set", box.interface_name, "up")
-    eventually(lambda: is_up(here.lab, box), False.__eq__)
+    eventually(lambda: is_up(here.lab, box.interface_name), False.__eq__)
     assert not reaches(box, OUTSIDE)
     ip(here.lab, "link", "set", box.interface_name, "nomaster")
     ip(here.lab, "link", "set", box.interface_name, "up")
@@ -111,10 +112,64 @@ def test_a_bridge_that_took_a_boxs_interface_while_no_agent_ran_passes_nothing_o
     box = here.box("b1", "--mode", "deny-all")
     here.agent.close()
     bridged(here.lab, box)
+    # The kernel alone: nobody has heard of it yet.
+    assert not reaches(box, OUTSIDE)
     here.agent.start()
     eventually(lambda: box_of(here)["state"], "closed".__eq__)
-    eventually(lambda: is_up(here.lab, box), False.__eq__)
+    eventually(lambda: is_up(here.lab, box.interface_name), False.__eq__)
     assert not reaches(box, OUTSIDE)
+
+
+def test_what_is_laid_upon_a_boxs_interface_passes_nothing_on(here: Site) -> None:
+    """A macvlan takes frames for its own hardware address; by its index they are nobody's."""
+    box = here.box("b1", "--mode", "deny-all")
+    laid_upon(here.lab, box)
+    eventually(lambda: box_of(here)["state"], "closed".__eq__)
+    assert "upper0 lies upon its interface" in str(box_of(here)["message"])
+    eventually(lambda: is_up(here.lab, "upper0"), False.__eq__)
+    assert not reaches(box, OUTSIDE)
+    ip(here.lab, "link", "set", "upper0", "up")
+    eventually(lambda: is_up(here.lab, "upper0"), False.__eq__)
+    done = here.boxwall("attach", "b1", "--netns", box.name)
+    assert done.returncode == 1
+    assert "remove upper0" in done.stderr
+    ip(here.lab, "link", "del", "upper0")
+    for gateway, plen in zip(box.gateways, (30, 126), strict=True):
+        ip(here.lab, "addr", "add", f"{gateway}/{plen}", "dev", box.interface_name)
+    here.must("attach", "b1", "--netns", box.name)
+
+
+def test_what_was_laid_upon_a_boxs_interface_while_no_agent_ran_passes_nothing_on(
+    here: Site,
+) -> None:
+    box = here.box("b1", "--mode", "deny-all")
+    here.agent.close()
+    laid_upon(here.lab, box)
+    assert reaches(box, OUTSIDE)  # what the agent is there to end
+    here.agent.start()
+    eventually(lambda: box_of(here)["state"], "closed".__eq__)
+    eventually(lambda: is_up(here.lab, "upper0"), False.__eq__)
+    assert not reaches(box, OUTSIDE)
+
+
+def laid_upon(lab: Lab, box: Box) -> None:
+    """The box's gateway is a macvlan upon its link now."""
+    ip(lab, "link", "add", "upper0", "link", box.interface_name, "type", "macvlan")
+    for gateway, plen in zip(box.gateways, (30, 126), strict=True):
+        ip(lab, "addr", "del", f"{gateway}/{plen}", "dev", box.interface_name)
+        ip(lab, "addr", "add", f"{gateway}/{plen}", "dev", "upper0")
+        know_neighbour(box, "eth0", gateway, lab.node.mac_of("upper0"))
+    ip(lab, "link", "set", "upper0", "up")
+    ip(
+        lab,
+        "neigh",
+        "add",
+        box.addresses[0],
+        "lladdr",
+        box.mac_of("eth0").hex(":"),
+        "dev",
+        "upper0",
+    )
 
 
 def bridged(lab: Lab, box: Box) -> None:
@@ -128,7 +183,7 @@ def bridged(lab: Lab, box: Box) -> None:
     ip(lab, "link", "set", box.interface_name, "master", "br9")
 
 
-def is_up(lab: Lab, box: Box) -> bool:
-    """Whether its link on the node is."""
+def is_up(lab: Lab, name: str) -> bool:
+    """Whether this link of the node is."""
     with lab.node.netlink() as link:
-        return bool(link.get_links(ifname=box.interface_name)[0]["flags"] & 1)
+        return bool(link.get_links(ifname=name)[0]["flags"] & 1)

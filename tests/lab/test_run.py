@@ -16,7 +16,7 @@ import pytest
 
 from boxwall_agent.nft.kernel import open_nftables
 from boxwall_agent.sandbox.processes import Namespace, pids_in, process_id
-from fakes.agent_process import Site, site
+from fakes.agent_process import Site, limited_to_its_unit, site
 from fakes.server_process import boxwall, environment
 from lab.dns import RESOLVER, NameServer
 from lab.namespaces import inside
@@ -338,13 +338,10 @@ def test_a_program_that_does_not_exist_is_said_before_anything_is_made(beside: R
 
 
 def test_the_agent_needs_no_more_capabilities_than_its_unit_gives(beside: Runner) -> None:
-    """docs/nodes.md"""
     assert beside.here is not None
     agent = beside.here.agent
     agent.signal(signal.SIGTERM)
-    wanted = "-all,+net_admin,+net_raw,+sys_admin,+dac_read_search"
-    enter, command = agent.command()[:4], agent.command()[4:]
-    agent.start(command=[*enter, "setpriv", f"--bounding-set={wanted}", "--no-new-privs", *command])
+    agent.start(command=limited_to_its_unit(agent.command()))
     assert beside.reached("--mode", "allow-all", addresses=OUTSIDE) == set(OUTSIDE)
 
 

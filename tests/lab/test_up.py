@@ -97,7 +97,7 @@ def test_it_says_that_it_enforces_and_does(up: Up) -> None:
     assert up.stop() == 0
     # What is in force stays in force.
     assert reaches(box, "1.1.1.1")
-    assert up.tables() == 1
+    assert up.tables() == 2
 
 
 def test_the_commands_that_it_prints_work(up: Up) -> None:

@@ -18,6 +18,7 @@ from boxwall.sdk.endpoint import endpoint
 from boxwall_agent.config import AgentConfig
 from boxwall_agent.errors import AgentError
 from boxwall_agent.options import AGENT_KEYS, agent_config, agent_options
+from boxwall_agent.readiness import tell_ready
 from boxwall_server.app import App, running
 from boxwall_server.config import DEFAULT_LISTEN, BadConfig, ServerConfig
 from boxwall_server.main import (
@@ -64,6 +65,7 @@ async def _run(config: ServerConfig, agent_settings: dict[str, Any]) -> None:
             node = await _enforce(stack, app, agent_settings)
             click.echo(f"boxwall serves on {app.address}, and enforces on node {node.node_id}")
         _say_what_to_try(app)
+        tell_ready()
         await stop.wait()
         _log.info("stopping")
     _log.info("stopped")

@@ -24,6 +24,7 @@ from boxwall.sdk.held import Changed, Gone, Held, HeldChange
 from boxwall.sdk.resume import Phase, Resuming
 from boxwall.sdk.values import BoxFilter, BoxState, Refusal
 from boxwall.v1 import box_service_pb2 as pb
+from boxwall.wire.durations import seconds_of
 from boxwall.wire.errors import ErrorReason
 
 _log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class BoxSource:
         """Return the delay if the server is about to stop."""
         if message.WhichOneof("event") != "go_away":
             return None
-        return message.go_away.reconnect_after.ToTimedelta().total_seconds()
+        return seconds_of(message.go_away.reconnect_after)
 
 
 class RefusalSource:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from boxwall.policy import Violation
+from boxwall.wire.durations import seconds_of
 
 DOMAIN: Final = "boxwall"
 """`google.rpc.ErrorInfo.domain` of every error of ours."""
@@ -247,8 +248,7 @@ class _Details:
         )
 
     def _retry_after(self) -> float | None:
-        delay = self.retry.retry_delay
-        seconds = delay.seconds + delay.nanos / 1e9
+        seconds = seconds_of(self.retry.retry_delay)
         sensible = self.retry.HasField("retry_delay") and 0 <= seconds <= _LONGEST_DELAY
         return seconds if sensible else None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from boxwall.policy import InvalidPolicy, Limits
 from boxwall.v1 import enforcement_service_pb2, policy_pb2, stream_pb2
+from boxwall.wire.durations import seconds_of
 from boxwall.wire.entries import (
     Bookmark,
     Changes,
@@ -92,7 +93,7 @@ def incoming_from_proto(message: Response) -> Incoming:
         case "bookmark":
             return Bookmark(cursor=message.cursor)
         case "go_away":
-            after = message.go_away.reconnect_after.ToTimedelta().total_seconds()
+            after = seconds_of(message.go_away.reconnect_after)
             return GoAway(cursor=message.cursor, reconnect_after=after)
         case "fenced":
             return Fenced(cursor=message.cursor)

@@ -30,6 +30,9 @@ SUBSYSTEM: Final = 10
 INET: Final = 1
 """NFPROTO_INET."""
 
+BRIDGE: Final = 7
+"""NFPROTO_BRIDGE."""
+
 _BATCH_BEGIN: Final = 16
 _BATCH_END: Final = 17
 _LARGEST_LIST: Final = 48_000
@@ -109,8 +112,9 @@ class Encoded:
 class Batch:
     """Collects what to do. Order matters: a thing is made before it is named."""
 
-    def __init__(self, table: str = TABLE) -> None:
+    def __init__(self, table: str = TABLE, *, family: int = INET) -> None:
         self._table = text(1, table)
+        self._family = family
         self._steps: list[tuple[Type, Flags, bytes, str]] = []
         self._next_set_id = 1
 
@@ -176,7 +180,7 @@ class Batch:
         last = sequence + len(self._steps)
         for number, (kind, flags, body, _) in enumerate(self._steps, sequence + 1):
             wanted = flags | Flags.ACK if number == last else flags
-            parts.append(message(SUBSYSTEM << 8 | kind, wanted, number, body, family=INET))
+            parts.append(message(SUBSYSTEM << 8 | kind, wanted, number, body, family=self._family))
         parts.append(message(_BATCH_END, 0, last + 1, b"", resource=SUBSYSTEM))
         return Encoded(b"".join(parts), sequence, last)
 

@@ -136,10 +136,10 @@ class Nftables:
         found = read_attributes(answer.body)
         return Generation(read_be32(found[1]), read_be32(found[2]))
 
-    def table(self) -> FoundTable | None:
+    def table(self, family: int = INET) -> FoundTable | None:
         """Return the table called like ours, or None if there is none."""
         try:
-            (answer,) = self._ask(Type.GETTABLE, Flags(0), text(1, TABLE))
+            (answer,) = self._ask(Type.GETTABLE, Flags(0), text(1, TABLE), family)
         except KernelRejected as exc:
             if exc.errno == errno.ENOENT:
                 return None
@@ -200,18 +200,22 @@ class Nftables:
         (found,) = (read_attributes(one) for _, one in _elements_of(answer))
         return found
 
-    def _ask(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message]:
+    def _ask(
+        self, kind: Type, flags: Flags, attributes: bytes, family: int = INET
+    ) -> list[Message]:
         for _ in range(_TRIES):
-            answers = self._ask_once(kind, flags, attributes)
+            answers = self._ask_once(kind, flags, attributes, family)
             if answers is not None:
                 return answers
         raise KernelUnsure(f"{kind.name}: the table changes faster than it can be read")
 
-    def _ask_once(self, kind: Type, flags: Flags, attributes: bytes) -> list[Message] | None:
+    def _ask_once(
+        self, kind: Type, flags: Flags, attributes: bytes, family: int
+    ) -> list[Message] | None:
         """None: it changed while it was read."""
         sequence = self._take(1)
         wanted = SUBSYSTEM << 8 | kind
-        self._send(message(wanted, flags, sequence, attributes, family=INET))
+        self._send(message(wanted, flags, sequence, attributes, family=family))
         answers: list[Message] = []
         is_interrupted = False
         while True:

@@ -8,7 +8,7 @@ known matches no other element, and reaches nothing.
 What a packet goes through:
 
     prerouting, after conntrack, before any DNAT: what a box sends, to wherever
-        live grant, and no SYN -> accept
+        live grant, no SYN, and no error -> accept
         from a box -> from_box: judge, stamp the connection with the grant
     input: what a box sends to the node itself; answers and neighbour discovery only
     forward: what comes to a box
@@ -91,6 +91,7 @@ _TO_BOX: Final = (
 )
 _TCP: Final = (meta(Meta.L4PROTO), equals(b"\x06"))
 _NOT_TCP: Final = (meta(Meta.L4PROTO), differs(b"\x06"))
+_ICMP: Final = (meta(Meta.L4PROTO), equals(b"\x01"))
 _ICMPV6: Final = (meta(Meta.L4PROTO), equals(b"\x3a"))
 _INBOUND: Final = (ct(Ct.MARK), equals(host32(OPENED_INBOUND)))
 _MARK_INBOUND: Final = (immediate(host32(OPENED_INBOUND)), set_ct(Ct.MARK))
@@ -222,6 +223,10 @@ def _hook_rules(naming: Naming | None) -> Iterator[Rule]:
     opening = (*_TCP, payload(Base.TRANSPORT, 13, 1), masked(b"\x02"), equals(b"\x02"))
     hosted = _FROM_BOX[0]
     yield Rule("prerouting", (*opening, *hosted, _goto("from_box")), "judged, whatever it has")
+    # A grant says where a connection goes, and an error about it may say any source; so may the
+    # first packet of a connection that a helper expects, which inherits the mark.
+    related = (*_state(State.RELATED), *hosted)
+    yield Rule("prerouting", (*related, _goto("from_box")), "judged, whatever it has")
     yield Rule("prerouting", live_in)
     for from_box in _FROM_BOX:
         yield Rule("prerouting", (*from_box, _goto("from_box")))
@@ -247,6 +252,10 @@ def _from_box() -> Iterator[Rule]:
         spoofed = lookup(f"own{family.suffix}", absent=True)
         yield Rule(chain, (*own, spoofed, _goto("refuse_spoofed")))
     yield Rule(chain, (*_ANSWER, *_INBOUND, _ACCEPT), "answers to who may open towards the box")
+    for icmp in (_ICMP, _ICMPV6):
+        granted = (meta(Meta.IIF), ct(Ct.MARK, small_register(1)), lookup("live"))
+        error = (*icmp, *_state(State.RELATED), *granted)
+        yield Rule(chain, (*error, _ACCEPT), "an error about what is granted")
     yield from names.dns_rules(chain)
     for family in FAMILIES:
         destination = family.load(family.destination_at, 0)
@@ -347,7 +356,8 @@ def _refusals() -> Iterator[Rule]:
 
 def _link() -> Iterator[Rule]:
     """What keeps the link itself working, towards the node only: such a message to any other
-    address would be forwarded, with whatever it carries.
+    address would be forwarded, with whatever it carries. A box is no router (134), and sends nobody
+    elsewhere (137), wherever they are.
 
     RFC 4861: hop limit 255 proves that no router has passed the message on; RFC 2710 and 3810: 1.
     """
@@ -355,6 +365,9 @@ def _link() -> Iterator[Rule]:
         mask, network = IPV6.mask(prefix_length), IPV6.packed(first)
         scope = (IPV6.load(IPV6.destination_at, 0), masked(mask), equals(network))
         yield Rule("link", (*IPV6.match, *scope, _goto("link_message")))
+    for kind in (134, 137):
+        routing = (*_ICMPV6, payload(Base.TRANSPORT, 0, 1), equals(bytes((kind,))))
+        yield Rule("link", (*IPV6.match, *routing, _goto("discard")), "a router's message")
     to_node = (IPV6.load(IPV6.destination_at, 0), lookup("node6"))
     yield Rule("link", (*IPV6.match, *to_node, _goto("link_message")))
     for kinds, hop_limit, comment in (

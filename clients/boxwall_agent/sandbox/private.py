@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from boxwall_agent.errors import KernelError
-from boxwall_agent.nft.batch import Batch
+from boxwall_agent.nft.batch import BRIDGE, INET, Batch
 from boxwall_agent.nft.kernel import Nftables, open_nftables
 from boxwall_agent.sandbox import records
 from boxwall_agent.sandbox.errors import AgentNotUsable
@@ -171,14 +171,16 @@ def check_table() -> None:
 
 
 def remove_what_is_left(folder: Path) -> None:
-    """Remove the table of a private agent that has ended, and its files."""
+    """Remove the tables of a private agent that has ended, and its files."""
     # An agent that owns the table, or boxes that are not ours: it is somebody else's by now.
     with contextlib.suppress(KernelError), open_nftables() as nft:
         found = nft.table()
         if found is not None and found.is_ours and not found.owner and not _boxes_of_others(nft):
-            batch = Batch()
-            batch.delete_table()
-            nft.commit(batch)
+            for family in (BRIDGE, INET):
+                batch = Batch(family=family)
+                batch.delete_table()
+                with contextlib.suppress(KernelError):
+                    nft.commit(batch)
     shutil.rmtree(folder, ignore_errors=True)
 
 
