@@ -166,31 +166,6 @@ def _read_entries(
     if len(raw) > limit:
         findings.refuse(name, f"has {len(raw)} entries; at most {limit} are allowed")
         return ()
-    entries = _read_good(raw, parse)
-    if entries is None:
-        entries = _read_each(name, raw, parse, findings)
-    if len(entries) == 1:
-        return (entries[0],)
-    unique = tuple(dict.fromkeys(entries))
-    # A refused entry shifts the places, but then there is no policy to warn about.
-    if len(unique) < len(entries):
-        findings.duplicates.extend(_duplicates(name, entries))
-    return unique
-
-
-def _read_good(raw: Sequence[object], parse: Callable[[str], Entry]) -> list[Entry] | None:
-    """Read entries that are all good, as nearly always. None: one is not."""
-    try:
-        entries = [parse(text) for text in raw if isinstance(text, str)]
-    except EntryError:
-        return None
-    return entries if len(entries) == len(raw) else None
-
-
-def _read_each(
-    name: str, raw: Sequence[object], parse: Callable[[str], Entry], findings: _Findings
-) -> list[Entry]:
-    """Read the entries that are good, and say of each of the others what is wrong with it."""
     entries: list[Entry] = []
     for index, text in enumerate(raw):
         if not isinstance(text, str):
@@ -200,7 +175,11 @@ def _read_each(
             entries.append(parse(text))
         except EntryError as error:
             findings.refuse(f"{name}[{index}]", error.message, error.suggestion)
-    return entries
+    unique = tuple(dict.fromkeys(entries))
+    # A refused entry shifts the places, but then there is no policy to warn about.
+    if len(unique) < len(entries):
+        findings.duplicates.extend(_duplicates(name, entries))
+    return unique
 
 
 def _duplicates(name: str, entries: Sequence[Entry]) -> Iterator[Duplicate]:
