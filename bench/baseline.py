@@ -1,22 +1,25 @@
-"""`python -m bench.baseline SOCKET`: what grpc.aio does when nobody keeps or checks anything.
+"""`python -m bench.baseline SOCKET [FILE]`: grpc.aio, when nobody keeps or checks anything.
 
 Unary methods answer one canned message of the same type and size as Boxwall's, parsed and encoded
 for every call as Boxwall must. An update with a canned frame goes as ready bytes to the streams it
 concerns: to every observer; or, with wait_timeout, to the node that hosts the box, and the call
-returns when that node has acknowledged. Nothing is durable.
+returns when that node has acknowledged. Nothing is durable, unless there is a FILE: see
+`bench.floor`.
 """
 
 import asyncio
 import signal
 import sys
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
+from bench.floor import Floor, durable_handler
 from bench.messages import CAN
-from boxwall.v1 import box_service_pb2, box_service_pb2_grpc, enforcement_service_pb2
+from boxwall.v1 import box_pb2, box_service_pb2, box_service_pb2_grpc, enforcement_service_pb2
 from boxwall.wire.frames import bookmark_frame
 
 FRAME = b"frame"
@@ -123,18 +126,20 @@ class Baseline:
 
 
 def _message_module(name: str) -> Any:
-    from boxwall.v1 import box_pb2
-
     return box_pb2 if hasattr(box_pb2, name) else box_service_pb2
 
 
-def _add(server: grpc.aio.Server, baseline: Baseline) -> None:
+def _add(server: grpc.aio.Server, baseline: Baseline, file: str) -> None:
     handlers = {name: baseline.answer(name) for name in ("CreateBox", "GetBox", "ListBoxes")}
     handlers["UpdateNetworkPolicy"] = baseline.update
     servicer = type("Servicer", (box_service_pb2_grpc.BoxServiceServicer,), {})()
     for name, handler in handlers.items():
         setattr(servicer, name, handler)
     box_service_pb2_grpc.add_BoxServiceServicer_to_server(servicer, server)
+    if file:
+        update = durable_handler(Floor(Path(file)), baseline.update, box_pb2.Box.SerializeToString)
+        # In place of the one that was added as generated code does.
+        server.add_registered_method_handlers(_SERVICE.full_name, {"UpdateNetworkPolicy": update})
     stream: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
         baseline.stream, enforcement_service_pb2.StreamPoliciesRequest.FromString, None
     )
@@ -150,10 +155,10 @@ def _add(server: grpc.aio.Server, baseline: Baseline) -> None:
     )
 
 
-async def serve(socket: str) -> None:
+async def serve(socket: str, file: str = "") -> None:
     """Serve on a unix socket until asked to end."""
     server = grpc.aio.server(options=OPTIONS)
-    _add(server, Baseline())
+    _add(server, Baseline(), file)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     stop = asyncio.Event()
@@ -163,4 +168,4 @@ async def serve(socket: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(*sys.argv[1:3]))

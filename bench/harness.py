@@ -98,11 +98,13 @@ class Bench:
         ]
         return Server(await self.processes.spawn("boxwall", argv), socket, database, target)
 
-    async def start_baseline(self) -> Server:
-        """Start the empty server. It may not accept connections yet."""
+    async def start_baseline(self, file: Path | None = None) -> Server:
+        """Start the empty server; with `file` it keeps updates there. It may not accept connections
+        yet.
+        """
         socket = self.fresh("baseline.sock")
-        child = await self.processes.spawn("baseline", python("-m", "bench.baseline", str(socket)))
-        return Server(child, socket)
+        argv = python("-m", "bench.baseline", str(socket), *([] if file is None else [str(file)]))
+        return Server(await self.processes.spawn("baseline", argv), socket)
 
     @asynccontextmanager
     async def boxwall(
@@ -116,9 +118,12 @@ class Bench:
             await server.child.stop()
 
     @asynccontextmanager
-    async def baseline(self) -> AsyncIterator[Server]:
-        """Run the empty server for as long as the context lasts; see `accepting`."""
-        server = await self.start_baseline()
+    async def baseline(self, *, durable: bool = False) -> AsyncIterator[Server]:
+        """Run the empty server for as long as the context lasts; see `accepting`.
+
+        `durable`: it syncs every update to a file before it answers, and does nothing else.
+        """
+        server = await self.start_baseline(self.fresh("updates.log") if durable else None)
         try:
             yield server
         finally:

@@ -1,10 +1,11 @@
 """How many durable policy updates a second, beside a handler that does nothing?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bench.answers import Answer, Growth, Plot, Row, Target
 from bench.figures import Spread, ratios, thinned
-from bench.harness import Bench, Question, Server, can_answer, in_turn
+from bench.harness import Bench, Question, Server, can_answer
 from bench.messages import UPDATE
 from bench.processes import Actor
 from bench.svg import Series, distribution_plot, growth_plot
@@ -23,21 +24,27 @@ async def ask(bench: Bench) -> list[Answer]:
         "to 4 connections. An update is answered when SQLite has synced it (WAL, "
         "synchronous=FULL).",
         beside="An empty grpc.aio handler that parses the same requests and encodes the same "
-        "answers. It keeps nothing: the ratio includes what durability costs.",
+        "answers. It keeps nothing: the ratio includes what durability costs. The rows of what is "
+        "only synced are that handler, when it appends each request to a file and answers once a "
+        "thread has synced it (bench/floor.py): what a durable update costs at least.",
     )
     async with (
         bench.boxwall() as ours,
         bench.baseline() as empty,
+        bench.baseline(durable=True) as floor,
         bench.callers(ours) as callers,
         bench.callers(empty) as beside,
+        bench.callers(floor) as below,
     ):
         await callers.call("create", boxes=BOXES)
         await can_answer(callers, beside, UPDATE, BOXES)
+        await can_answer(callers, below, UPDATE, BOXES)
         samples = {}
+        sides = ((callers, ours), (beside, empty), (below, floor))
         for count in CALLERS:
-            a, b = await _measure(bench, (callers, ours), (beside, empty), count)
-            answer.rows.append(_row(count, a, b))
-            answer.remarks.append(_cpu_remark(count, a, b))
+            a, b, c = await _measure(bench, sides, count)
+            answer.rows += [_row(count, a, b), _floor_row(count, c, b)]
+            answer.remarks.append(_cpu_remark(count, a, b, c))
             samples[f"{count} callers" if count > 1 else "1 caller"] = _milliseconds(a)
         samples[f"empty, {CALLERS[-1]} callers"] = _milliseconds(b)
     _add_plots(answer, samples)
@@ -45,8 +52,9 @@ async def ask(bench: Bench) -> list[Answer]:
 
 
 async def _measure(
-    bench: Bench, ours: tuple[Actor, Server], beside: tuple[Actor, Server], count: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    bench: Bench, sides: Sequence[tuple[Actor, Server]], count: int
+) -> list[list[dict[str, Any]]]:
+    """Measure each side in turn, round by round."""
     seconds = bench.pick(0.2, 2.0)
 
     async def one(side: tuple[Actor, Server]) -> dict[str, Any]:
@@ -57,8 +65,10 @@ async def _measure(
         )
         return {**found, "cpu": (server.cpu - before) / found["count"]}
 
-    await one(ours), await one(beside)  # warm
-    return await in_turn(bench.rounds, lambda: one(ours), lambda: one(beside))
+    for side in sides:
+        await one(side)  # warm
+    rounds = [[await one(side) for side in sides] for _ in range(bench.rounds)]
+    return [list(found) for found in zip(*rounds, strict=True)]
 
 
 def _row(count: int, ours: list[dict[str, Any]], beside: list[dict[str, Any]]) -> Row:
@@ -77,11 +87,25 @@ def _row(count: int, ours: list[dict[str, Any]], beside: list[dict[str, Any]]) -
     )
 
 
-def _cpu_remark(count: int, ours: list[dict[str, Any]], beside: list[dict[str, Any]]) -> str:
-    cost, empty = (Spread.of([r["cpu"] * 1e6 for r in side]).middle for side in (ours, beside))
+def _floor_row(count: int, floor: list[dict[str, Any]], beside: list[dict[str, Any]]) -> Row:
+    rates, empty = [r["rate"] for r in floor], [r["rate"] for r in beside]
+    callers = f"{count} callers" if count > 1 else "1 caller"
+    return Row(
+        key=f"updates_floor_{count}_callers",
+        size=count,
+        size_text=f"{callers}: only synced, not Boxwall",
+        figure=Spread.of(rates),
+        unit="calls/s",
+        beside=Spread.of(empty),
+        ratio=ratios(rates, empty),
+    )
+
+
+def _cpu_remark(count: int, *sides: list[dict[str, Any]]) -> str:
+    cost, empty, floor = (Spread.of([r["cpu"] * 1e6 for r in side]).middle for side in sides)
     return (
         f"{count} callers: {cost:.0f} us of server CPU per update (all threads), "
-        f"{empty:.0f} us per empty call."
+        f"{empty:.0f} us per empty call, {floor:.0f} us if it is only synced."
     )
 
 
@@ -90,9 +114,10 @@ def _milliseconds(rounds: list[dict[str, Any]]) -> list[float]:
 
 
 def _add_plots(answer: Answer, samples: dict[str, list[float]]) -> None:
-    sizes = [row.size for row in answer.rows]
-    rates = [row.figure.middle for row in answer.rows]
-    empty = [row.beside.middle for row in answer.rows if row.beside]
+    rows = [row for row in answer.rows if not row.key.startswith("updates_floor")]
+    sizes = [row.size for row in rows]
+    rates = [row.figure.middle for row in rows]
+    empty = [row.beside.middle for row in rows if row.beside]
     answer.growth.append(Growth(what="updates/s with callers", sizes=sizes, costs=rates))
     answer.growth.append(Growth(what="empty calls/s with callers", sizes=sizes, costs=empty))
     lines = [
@@ -107,4 +132,4 @@ def _add_plots(answer: Answer, samples: dict[str, list[float]]) -> None:
     ]
 
 
-QUESTION = Question(name="updates", seconds_quick=4, seconds_full=85, ask=ask)
+QUESTION = Question(name="updates", seconds_quick=6, seconds_full=125, ask=ask)
