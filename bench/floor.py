@@ -1,6 +1,6 @@
-"""The least that a durable update can cost in this process model: the empty handler, whose request
-is read by the handler (as Boxwall does, once it knows who calls), parsed, appended to a file, and
-answered when a thread has synced that file. What comes in meanwhile goes into the next sync.
+"""What durability alone costs in this process model: the empty handler, when it reads its request
+itself (as Boxwall does, once it knows who calls), parses it, appends it to a file, and answers once
+a thread has synced that file. What comes in meanwhile goes into the next sync.
 
 No policy is read, nothing is looked up, nobody is told. What Boxwall costs beside this is its own.
 """
