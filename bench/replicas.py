@@ -203,7 +203,7 @@ async def _propagation(bench: Bench, groups: Mapping[int, Group], answer: Answer
         await group.fleet.call("open", path=path, nodes=NODES, boxes_per_node=BOXES_PER_NODE)
 
     async def one(group: Group) -> dict[str, Any]:
-        boxes, count = NODES * BOXES_PER_NODE, bench.pick(40, 300)
+        boxes, count = NODES * BOXES_PER_NODE, bench.pick(40, 200)
         found: dict[str, Any] = await group.to_first.call("waits", boxes=boxes, count=count)
         return found
 
@@ -236,7 +236,7 @@ async def _run(bench: Bench, callers: Actor) -> dict[str, Any]:
         method=UPDATE,
         boxes=BOXES,
         callers=CALLERS,
-        seconds=bench.pick(0.4, 4.0),
+        seconds=bench.pick(0.4, 2.5),
         warm=0.0,
     )
     return found
@@ -265,4 +265,4 @@ def _of(found: Rounds, count: int, what: str) -> Spread:
     return Spread.of([one[what] for one in found[count]])
 
 
-QUESTION = Question(name="replicas", seconds_quick=12, seconds_full=260, ask=ask)
+QUESTION = Question(name="replicas", seconds_quick=12, seconds_full=165, ask=ask)
