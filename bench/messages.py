@@ -26,8 +26,8 @@ BOX = b"box-99999999"
 """In a template: where the id of a box goes."""
 
 _NUMBER = b"88888888"
-_CENTURY = b"155"
-_UNIT = b"166"
+_OCTETS = b".155.166."
+"""Of a network. With its dots, which no number in a name has around it."""
 
 
 def box_id(number: int) -> str:
@@ -37,15 +37,15 @@ def box_id(number: int) -> str:
 
 def five_entries() -> policy_pb2.NetworkPolicy:
     """Return the policy of five entries that every request carries, with places to fill."""
-    number, century, unit = _NUMBER.decode(), _CENTURY.decode(), _UNIT.decode()
+    number, octets = _NUMBER.decode(), _OCTETS.decode()
     custom = policy_pb2.CustomPolicy(
         allowed_domains=[
             f"api-{number}.example.com",
             f"*.cdn-{number}.example.net",
             f"files-{number}.example.org",
         ],
-        allowed_cidrs=[f"104.{century}.{unit}.0/24"],
-        denied_cidrs=[f"203.{century}.{unit}.0/25"],
+        allowed_cidrs=[f"104{octets}0/24"],
+        denied_cidrs=[f"203{octets}0/25"],
     )
     return policy_pb2.NetworkPolicy(custom=custom)
 
@@ -77,9 +77,9 @@ class Template:
 
     def __call__(self, box: int, number: int) -> bytes:
         """Return the request for a box."""
+        octets = b".1%02d.1%02d." % (number // 100 % 100, number % 100)
         return (
-            self._request.replace(_CENTURY, b"1%02d" % (number // 100 % 100))
-            .replace(_UNIT, b"1%02d" % (number % 100))
+            self._request.replace(_OCTETS, octets)
             .replace(BOX, b"box-%08d" % box)
             .replace(_NUMBER, b"%08d" % (number % 100_000_000))
         )
