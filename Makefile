@@ -50,7 +50,7 @@ bench: $(READY) ## measure everything, write bench/report.md
 	@tools/bench-packages.sh
 	$(BIN)/python -m bench $(ARGS)
 
-bench-quick: $(READY) ## the same code on smaller sizes, under two minutes
+bench-quick: $(READY) ## the same code on smaller sizes, about two minutes
 	@tools/bench-packages.sh
 	$(BIN)/python -m bench --quick $(ARGS)
 

@@ -73,7 +73,7 @@ PATIENCE = 4.0
 def main() -> int:
     """Run; the exit status says only whether the report was written."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, about two minutes")
     names = [question.name for question in QUESTIONS]
     parser.add_argument("--only", action="append", choices=names, help="ask only this (repeatable)")
     parser.add_argument("--directory", type=Path, help="where stores are put: a disk, not memory")

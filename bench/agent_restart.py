@@ -76,7 +76,7 @@ async def ask(bench: Bench) -> list[Answer]:
         answer.left_out = reason
         return [answer]
     async with AsyncExitStack() as stack:
-        sizes = (0, *bench.pick((10, 100), (10, 100, 1_000)))
+        sizes = (0, *bench.pick((10, 50), (10, 100, 1_000)))
         none, *sites = [await _site(bench, stack, boxes) for boxes in sizes]
         for site in (none, *sites):
             await site.begin(bench)

@@ -112,7 +112,7 @@ async def _site(bench: Bench) -> AsyncIterator[Site]:
 async def _measure(bench: Bench, site: Site, boxes: int) -> dict[str, Rounds]:
     tracked = await site.node.call("prepare", boxes=boxes)
     site.flows = min(bench.pick(10_000, 50_000), tracked // TRACKED_SHARE)
-    seconds, settle = bench.pick((0.15, SETTLE_QUICK), (0.8, SETTLE_FULL))
+    seconds, settle = bench.pick((0.1, SETTLE_QUICK), (0.8, SETTLE_FULL))
     names = ("twenty", BARE, "allow-all", *((CHAINS,) if boxes == SIZES[0] else ()))
     found = {name: Rounds() for name in names}
     for number in range(bench.rounds + 1):

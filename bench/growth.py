@@ -33,7 +33,7 @@ async def ask(bench: Bench) -> list[Answer]:
         "in the answer.",
         beside=BESIDE,
     )
-    for boxes in bench.pick((1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000)):
+    for boxes in bench.pick((1_000, 4_000), (1_000, 10_000, 100_000, 1_000_000)):
         stores.rows.append(await _store(bench, boxes))
     await _policies(bench, policies)
     _add_growth(stores, "updates-boxes.svg", "boxes in the store")
@@ -61,7 +61,7 @@ async def _policies(bench: Bench, answer: Answer) -> None:
         bench.callers(empty) as beside,
     ):
         await callers.call("create", boxes=BOXES)
-        for entries in bench.pick((1, 10, 100), (1, 10, 100, 1_000)):
+        for entries in bench.pick((1, 30), (1, 10, 100, 1_000)):
             for side in (callers, beside):
                 await side.call("use_entries", count=entries)
             await can_answer(callers, beside, UPDATE, BOXES)

@@ -27,7 +27,7 @@ async def _streams(bench: Bench) -> Answer:
         "connection. One server for each figure, started on a store that has the boxes.",
         beside="As many idle streams to a grpc.aio server that does nothing.",
     )
-    for nodes in bench.pick((100, 500), (1_000, 2_500, 5_000)):
+    for nodes in bench.pick((100, 300), (1_000, 2_500, 5_000)):
         ours, raw = [], []
         for _ in range(bench.pick(1, 3)):
             ours.append(await _per_stream(bench, nodes, baseline=False))
@@ -74,7 +74,7 @@ async def _boxes(bench: Bench) -> Answer:
         "(history and change log included).",
     )
     empty = await _memory_with(bench, 0)
-    sizes = bench.pick((1_000, 10_000), (1_000, 10_000, 100_000, 1_000_000))
+    sizes = bench.pick((1_000, 5_000), (1_000, 10_000, 100_000, 1_000_000))
     for boxes in sizes:
         path = await bench.filled(boxes)
         disk = store_bytes(path) / boxes / 1e3

@@ -56,7 +56,7 @@ async def _measure(
     bench: Bench, sides: Sequence[tuple[Actor, Server]], count: int
 ) -> list[list[dict[str, Any]]]:
     """Measure each side in turn, round by round."""
-    seconds = bench.pick(0.2, 2.0)
+    seconds = bench.pick(0.15, 2.0)
 
     async def one(side: tuple[Actor, Server]) -> dict[str, Any]:
         callers, server = side
