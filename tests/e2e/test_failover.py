@@ -30,7 +30,7 @@ from fakes.postgres_standby import PostgresStandby
 from fakes.server_processes import ServerProcesses, channel_to
 from guarantees.follower import Follower
 from guarantees.truth import Truth
-from guarantees.writer import TIMEOUT, Writer, check_a_newcomer, paused
+from guarantees.writer import TIMEOUT, Writer, check_all, paused
 
 WITHIN = 30
 """Seconds within which everybody must be in sync again."""
@@ -238,10 +238,7 @@ async def test_a_standby_that_has_everything_goes_on_as_if_nothing_had_happened(
         async with asyncio.timeout(60):
             await truth.grown_by(30)
         async with paused(writers):
-            truth.complete()
-            await asyncio.gather(*(one.settle(truth.history) for one in (observer, node)))
-            await check_a_newcomer(streams, truth.history)
-            await asyncio.gather(*(writer.check() for writer in writers))
+            await check_all(truth, (observer, node), writers, streams)
         for task in running:
             task.cancel()
     assert observer.resets == node.resets == 1, "a stream was reset though history goes on"

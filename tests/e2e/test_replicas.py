@@ -27,7 +27,7 @@ from fakes.server_process import boxwall, environment
 from fakes.server_processes import ServerProcesses, channel_to
 from guarantees.follower import Follower
 from guarantees.truth import Truth
-from guarantees.writer import TIMEOUT, Writer, check_a_newcomer, paused
+from guarantees.writer import TIMEOUT, Writer, check_all, paused
 
 KILLS = 10
 BOXES = [f"box-{number}" for number in range(12)]
@@ -131,10 +131,7 @@ async def test_nothing_acknowledged_is_lost_while_servers_are_killed_in_turn(
             killed.kill()
             await truth.grown_by(WRITES)
             async with paused(writers):
-                truth.complete()
-                await asyncio.gather(*(one.settle(truth.history) for one in followers))
-                await check_a_newcomer(streams, truth.history)
-                await asyncio.gather(*(writer.check() for writer in writers))
+                await check_all(truth, followers, writers, streams)
                 await check_that_all_is_enforced(boxes)
             await asyncio.to_thread(killed.start)
         for task in running:
@@ -173,10 +170,7 @@ async def test_nothing_acknowledged_is_lost_while_the_database_is_killed_and_pau
             await strike(mortal)
             await truth.grown_by(WRITES)
             async with paused(writers):
-                truth.complete()
-                await asyncio.gather(*(one.settle(truth.history) for one in (observer, node)))
-                await check_a_newcomer(streams, truth.history)
-                await asyncio.gather(*(writer.check() for writer in writers))
+                await check_all(truth, (observer, node), writers, streams)
         for task in running:
             task.cancel()
     assert observer.resets == node.resets == 1, "a stream was reset though history goes on"

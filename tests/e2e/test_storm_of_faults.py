@@ -25,7 +25,7 @@ from guarantees.claims import Claims, Reader
 from guarantees.follower import Follower
 from guarantees.linearizable import check_linearizable
 from guarantees.truth import Truth
-from guarantees.writer import Writer, check_a_newcomer, paused
+from guarantees.writer import Writer, check_all, paused
 
 SERVERS = 3
 BOXES = [f"box-{number}" for number in range(24)]
@@ -98,11 +98,8 @@ class Storm:
     async def check(self, channel: grpc.aio.Channel) -> None:
         """Hold the writers, and put everything before the checkers."""
         async with paused(self.writers):
-            self.truth.complete()
-            await asyncio.gather(*(one.settle(self.truth.history) for one in self.followers))
             streams = enforcement_service_pb2_grpc.EnforcementServiceStub(channel)
-            await check_a_newcomer(streams, self.truth.history)
-            await asyncio.gather(*(writer.check() for writer in self.writers))
+            await check_all(self.truth, self.followers, self.writers, streams)
             for writer in self.writers:
                 seen = [saw for reader in self.readers for saw in reader.seen[writer.box_id]]
                 check_linearizable([*writer.operations, *seen])

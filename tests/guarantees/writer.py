@@ -217,6 +217,16 @@ async def check_a_newcomer(stub: Any, history: History) -> None:
     newcomer.call.cancel()
 
 
+async def check_all(
+    truth: Truth, followers: Sequence[Follower], writers: Sequence[Writer], stub: Any
+) -> None:
+    """Put what has happened before every checker. Nobody may be writing."""
+    truth.complete()
+    await asyncio.gather(*(one.settle(truth.history) for one in followers))
+    await check_a_newcomer(stub, truth.history)
+    await asyncio.gather(*(writer.check() for writer in writers))
+
+
 def without_enforcement(box: box_pb2.Box) -> box_pb2.Box:
     """Return what is the same in every answer to a request id."""
     copy = box_pb2.Box()
