@@ -44,8 +44,10 @@ ENTRYPOINT ["boxwall"]
 # (docs/security.md): server --listen 0.0.0.0:50051 --tls-cert ... --tls-key ... --tokens ...
 CMD ["server", "--listen", "unix:/var/lib/boxwall/boxwall.sock", "--store", "sqlite:/var/lib/boxwall/boxwall.sqlite"]
 
-# On the host's network, with the two capabilities that nf_tables and raw packets need:
+# On the host's network, with the capabilities that nf_tables and raw packets need, and (BPF, PERFMON) the program that
+# finds displaced checksums; without these two the agent runs, with the limit that SECURITY.md names first:
 #   docker run --network host --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW --cap-add DAC_OVERRIDE \
+#       --cap-add BPF --cap-add PERFMON \
 #       -v /run/boxwall:/run/boxwall -v /var/lib/boxwall:/var/lib/boxwall boxwall-agent agent --server HOST:PORT
 # `attach --interface` needs no more; `attach --netns` also --cap-add SYS_ADMIN and -v /run/netns:/run/netns:rslave (without
 # rslave, what `ip netns add` makes later is an empty file in here; the folder must be there before: `ip netns add` makes it).

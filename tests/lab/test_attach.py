@@ -1,5 +1,6 @@
 """Attaching: what is refused and why, and that what is refused is closed."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -354,6 +355,25 @@ def test_who_started_the_agent_is_told_when_what_it_remembers_is_in_force(
         here.agent.start(command=[*enter, "env", told, *command])
         assert manager.recv(64) == b"READY=1"
     assert not reaches(box, OUTSIDE)
+
+
+def test_the_capabilities_of_the_documented_container_are_enough(here: Site) -> None:
+    """Dockerfile: all that the agent can do without a namespace's path."""
+    without = len(here.agent.events("checksums_not_watched"))  # as root: what the kernel lacks
+    here.agent.signal(signal.SIGTERM)
+    text = (Path(__file__).parents[2] / "Dockerfile").read_text().partition("FROM ${BASE} AS agent")
+    shown = text[0][text[0].rindex("docker run") :].partition("boxwall-agent agent")[0]
+    names = re.findall(r"--cap-add ([A-Z_]+)", shown)
+    wanted = ",".join(["-all", *(f"+{name.lower()}" for name in names)])
+    limited = ["setpriv", f"--bounding-set={wanted}", "--no-new-privs"]
+    enter, command = here.agent.command()[:4], here.agent.command()[4:]
+    here.agent.start(command=[*enter, *limited, *command])
+    assert len(here.agent.events("checksums_not_watched")) == 2 * without
+    box = here.lab.box()
+    here.must("box", "create", "--id", "b1", "--allow-cidr", "1.0.0.0/8")
+    here.must("attach", "b1", "--interface", box.interface_name)
+    assert reaches(box, OUTSIDE)
+    assert not reaches(box, "2.2.2.2")
 
 
 def again(lab: Lab, box: Box) -> None:
